@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from services.clipper.cutter import ClipCutter
 from services.clipper.handlers import Handlers
+from services.clipper.images.moments import Moments
 from services.clipper.images.work import ImageWork
 from services.clipper.leftovers import sweeping
 from services.clipper.ranges import SourceRanges
@@ -17,8 +18,10 @@ from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.jobs import JobRecord
+from shared.messages.pictures import PictureRecord
 from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
+from shared.recording.clear_store import ClearStore
 from shared.runtime.service import Service
 from shared.runtime.settings import Settings
 from shared.security.content_keys import ContentKeys
@@ -28,7 +31,7 @@ from shared.store.reserve import Reserve, store_reserve
 
 def build(service: Service) -> None:
     """Join store, records, cutter and handlers."""
-    store = open_store(service.settings)
+    store, keys = open_store(service.settings), ContentKeys(service.vault)
     ranges = SourceRanges(service.js, service.clock)
     clips = Clips(Bucket(service.js, buckets.CLIPS, ClipRecord), ranges, service.outbox, service.clock)
     jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
@@ -38,19 +41,23 @@ def build(service: Service) -> None:
     work = ClipWork(
         clips,
         source,
-        ClipCutter(store, ContentKeys(service.vault).find, service.vault),
+        ClipCutter(store, keys.find, service.vault),
         service.outbox,
         store_reserve(service.settings),
         images,
     )
     keep = timedelta(days=service.settings.clip_retention_days)
     removal = Removal(clips.bucket, ranges, store, service.clock, keep)
-    handlers = Handlers(work, removal)
+    pictures = Bucket(service.js, buckets.PICTURES, PictureRecord)
+    moments = Moments(source, ClearStore(store, keys), pictures, service.clock, store_reserve(service.settings))
+    handlers = Handlers(work, removal, moments)
     service.beside(lambda: sweeping(store, service.clock))
     service.beside(removal.running)
+    service.beside(moments.sweeping)
     service.handle(durables.CLIPPER_CREATE, handlers.create, handlers.create_died)
     service.handle(durables.CLIPPER_REFINE, handlers.refine, handlers.refine_died)
     service.handle(durables.CLIPPER_PICTURE, handlers.picture, handlers.picture_died)
+    service.handle(durables.CLIPPER_MOMENT, handlers.moment, handlers.moment_died)
     service.handle(durables.CLIPPER_CANCEL, handlers.cancel)
     service.handle(durables.CLIPPER_DELETE, handlers.delete)
     service.handle(durables.CLIPPER_JOBS, handlers.job)

@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from services.clipper.cutting import (
+    Candidate,
+    CutPlan,
     CutResult,
     CutSource,
     EmptyCut,
@@ -19,9 +21,12 @@ from services.clipper.cutting import (
     SegmentUnreadable,
     cut_exact,
     cut_fast,
+    join_plans,
+    parts_of,
     plan_cut,
     verify_clip,
 )
+from services.clipper.footage import Footage
 from services.clipper.sealed_path import unsealed
 from services.clipper.writing import content_key, written
 from shared.errors import Rejected
@@ -29,8 +34,9 @@ from shared.media.cenc.key import ContentKey
 from shared.media.timecode_line import label_after, label_at, stretches_of
 from shared.media.timeline import Span, locate
 from shared.messages.base import Accuracy
-from shared.messages.clips import ClipEncryption, ClipFile, Gap
+from shared.messages.clips import ClipEncryption, ClipFile
 from shared.messages.media import SegmentWritten
+from shared.messages.ranges import Gap, MadeRange
 from shared.runtime.logging import get_logger
 from shared.security.content_keys import KeyFor
 from shared.security.secrets import Vault
@@ -42,15 +48,19 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A made file and what is missing in it."""
+    """A made file, what it has of each range, and what is missing in it."""
 
     file: ClipFile
+    ranges: tuple[MadeRange, ...]
     gaps: tuple[Gap, ...]
+
+
+Cut = Callable[[CutPlan], CutResult]
 
 
 @dataclass(frozen=True, slots=True)
 class ClipCutter:
-    """Makes clip files in the store.
+    """Makes clip files in the store, of one range or of several, in their order.
 
     A damaged segment becomes a gap. A segment that is not in the store becomes one too when `lost` says that it will
     not come back; otherwise ObjectMissing is raised.
@@ -65,27 +75,19 @@ class ClipCutter:
         """Return a cutter whose files are encrypted as asked for; Rejected when their key cannot be opened."""
         return replace(self, content=content_key(self.vault, asked)) if asked else self
 
-    def fast(
-        self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
-        *, lost: bool = False,
-    ) -> Made:  # fmt: skip
-        """Copy the whole segments that hold [start, end) of stream time to one MP4."""
+    def fast(self, footage: Footage, key: str, stop: threading.Event, *, lost: bool = False) -> Made:
+        """Copy the whole segments that hold the ranges to one MP4."""
 
-        def cut(source: CutSource) -> CutResult:
-            plan = plan_cut(source, start, end)
+        def cut(plan: CutPlan) -> CutResult:
             return written(self.store.begin(key), self.content, stop, lambda out: cut_fast(plan, out, stop))
 
-        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "segment", key, segments)
+        result, plan = self._cut(footage, cut, lost=lost)
+        return self._made(result, plan.fast, "segment", key, footage)
 
-    def exact(
-        self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
-        *, lost: bool = False,
-    ) -> Made:  # fmt: skip
-        """Cut [start, end) of stream time to the frame, and check the file before it is published."""
+    def exact(self, footage: Footage, key: str, stop: threading.Event, *, lost: bool = False) -> Made:
+        """Cut the ranges to the frame, and check the file before it is published."""
 
-        def cut(source: CutSource) -> CutResult:
-            plan = plan_cut(source, start, end)
-
+        def cut(plan: CutPlan) -> CutResult:
             def checked(out: Path) -> CutResult:
                 result = cut_exact(plan, out, stop)
                 verify_clip(result, plan, stop)
@@ -93,25 +95,35 @@ class ClipCutter:
 
             return written(self.store.begin(key), self.content, stop, checked)
 
-        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "frame", key, segments)
+        result, plan = self._cut(footage, cut, lost=lost)
+        return self._made(result, plan.exact, "frame", key, footage)
 
-    def _cut(
-        self, segments: Sequence[SegmentWritten], span: Span, cut: Callable[[CutSource], CutResult], *, lost: bool
-    ) -> CutResult:
+    def _cut(self, footage: Footage, cut: Cut, *, lost: bool) -> tuple[CutResult, CutPlan]:
         """Cut what can be read: after each failure try again without the segments of the unreadable file."""
-        sound = list(segments)
-        for _ in range(len(segments) + 1):
+        sound = footage
+        for _ in range(len(footage.keys) + 1):
+            owners: Owners = {}
             try:
-                with local_source(self.store, sound, span, lost=lost, keys=self.keys) as (source, owners):
-                    return cut(source)
+                with ExitStack() as stack:
+                    opened = [
+                        stack.enter_context(
+                            local_source(
+                                self.store, part.segments, Span(part.start, part.end), lost=lost, keys=self.keys
+                            )
+                        )
+                        for part in sound.parts
+                    ]
+                    owners = _merged([owned for _, owned in opened])
+                    plan = _planned(sound, [source for source, _ in opened])
+                    return cut(plan), plan
             except SegmentUnreadable as error:
                 owned = owners.get(error.path, frozenset())
                 if not owned:
                     raise
                 log.warning("clip.segment_unreadable", keys=sorted(owned)[:10], reason=str(error))
-                sound = [segment for segment in sound if segment.key not in owned]
+                sound = sound.without(owned)
             except EmptyCut as error:
-                if len(sound) == len(segments) and not lost:
+                if sound is footage and not lost:
                     raise
                 raise Rejected("what was recorded in the selected range has been lost") from error
             except ObjectMissing:
@@ -119,17 +131,56 @@ class ClipCutter:
                     raise
         raise Rejected("the recording vanishes while it is read")
 
-    def _made(self, result: CutResult, accuracy: Accuracy, key: str, segments: Sequence[SegmentWritten]) -> Made:
+    def _made(self, result: CutResult, cut: Candidate, accuracy: Accuracy, key: str, footage: Footage) -> Made:
         self.store.commit(key)
-        stretches = stretches_of([locate(segment) for segment in segments])
-        first, after = label_at(stretches, result.start), label_after(stretches, result.end)
+        parts = parts_of(cut)
+        ranges = tuple(_made_range(part, one.segments) for part, one in zip(parts, footage.parts, strict=True))
+        known = [one for one in ranges if one.duration]
         file = ClipFile(
             accuracy=accuracy, method=result.method, key=key, bytes=result.bytes, sha256=result.sha256,
             in_point=result.start, out_point=result.end, duration=result.duration, frames=result.frames,
-            reason=result.reason[:512],
-            in_timecode=None if first is None else str(first), out_timecode=None if after is None else str(after),
+            reason=result.reason[:512], in_timecode=known[0].in_timecode, out_timecode=known[-1].out_timecode,
+            ranges=ranges if len(ranges) > 1 else (),
         )  # fmt: skip
-        return Made(file, tuple(Gap(start=gap.start, duration=gap.duration, track=gap.track) for gap in result.gaps))
+        gaps = tuple(
+            Gap(start=gap.start, duration=gap.duration, track=gap.track, range=position)
+            for position, part in enumerate(parts) if part is not None
+            for gap in part.gaps
+        )  # fmt: skip
+        return Made(file, ranges, gaps)
+
+
+def _planned(footage: Footage, sources: Sequence[CutSource]) -> CutPlan:
+    """Plan the cut of all ranges; EmptyCut when nothing of any was recorded."""
+    plans: list[CutPlan | None] = []
+    for part, source in zip(footage.parts, sources, strict=True):
+        try:
+            plans.append(plan_cut(source, part.start, part.end))
+        except EmptyCut:
+            if len(footage.parts) == 1:
+                raise
+            plans.append(None)
+    return join_plans(plans)
+
+
+def _made_range(part: Candidate | None, segments: Sequence[SegmentWritten]) -> MadeRange:
+    if part is None:
+        return MadeRange()
+    stretches = stretches_of([locate(segment) for segment in segments])
+    first, after = label_at(stretches, part.start), label_after(stretches, part.end)
+    return MadeRange(
+        in_point=part.start, out_point=part.end, duration=part.duration, frames=part.frames,
+        in_timecode=None if first is None else str(first), out_timecode=None if after is None else str(after),
+    )  # fmt: skip
+
+
+def _merged(owners: Sequence[Owners]) -> Owners:
+    """Return the segments that need each file, of all ranges."""
+    found: dict[Path, frozenset[str]] = {}
+    for one in owners:
+        for path, keys in one.items():
+            found[path] = found.get(path, frozenset()) | keys
+    return found
 
 
 Owners = Mapping[Path, frozenset[str]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.clipper.images.moments import Moments
 from services.clipper.removal import Removal
 from services.clipper.work import ClipWork
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipPicture, ClipRefine
 from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportStarted
 from shared.messages.live import JobStateChanged
+from shared.messages.pictures import RecordingPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class Handlers:
 
     work: ClipWork
     removal: Removal
+    moments: Moments
 
     async def create(self, message: ClipCreate) -> None:
         """`clips.create`."""
@@ -29,6 +32,10 @@ class Handlers:
     async def picture(self, message: ClipPicture) -> None:
         """`clips.picture`."""
         await self.work.picture(message)
+
+    async def moment(self, message: RecordingPicture) -> None:
+        """`recordings.picture`."""
+        await self.moments.make(message)
 
     async def cancel(self, message: ClipCancel) -> None:
         """`clips.cancel`."""
@@ -57,6 +64,10 @@ class Handlers:
     async def aborted(self, message: ExportAborted) -> None:
         """`exports.aborted`."""
         await self.work.export_ended(message)
+
+    async def moment_died(self, body: bytes, reason: str) -> None:
+        """Record that a picture of a moment cannot be made, after the last attempt."""
+        await self.moments.give_up(RecordingPicture.model_validate_json(body), reason)
 
     async def create_died(self, body: bytes, reason: str) -> None:
         """Fail a clip after the last attempt to create it."""

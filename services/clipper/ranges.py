@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from services.clipper.state import needs_recording
 from shared.broker import buckets
 from shared.broker.kv import Bucket, Conflict
-from shared.messages.clips import RANGE_LIFE, ClipRecord, SourceRange
+from shared.messages.clips import RANGE_LIFE, ClipCreate, ClipRecord, SourceRange
 from shared.messages.sessions import EventClock, clock_key
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
@@ -22,7 +22,7 @@ LIFE_MS: Final = RANGE_LIFE // timedelta(milliseconds=1)
 
 
 class SourceRanges:
-    """The bucket `clip_ranges`: one record for each clip that is still to be cut. Each step may be repeated.
+    """The bucket `clip_ranges`: one record for each range of a clip that is still to be cut. Each step may be repeated.
 
     A clip's own record is written before its range, so a range without a clip belongs to a deleted clip.
     """
@@ -41,20 +41,23 @@ class SourceRanges:
         request = record.request
         if self._clock.now_ms() >= request.requested_ms + LIFE_MS:
             return  # the broker has dropped it: a clip that never ends must not keep its hours for ever
-        zero_ms = await self._zero_ms(record)
+        for position, part in enumerate(request.parts):
+            await self._hold(_key(part, position), part)
+
+    async def _hold(self, key: str, part: ClipCreate) -> None:
+        zero_ms = await self._zero_ms(part)
         if zero_ms is None:  # nothing was published, so nothing of it can be deleted
             return
-        from_ms, to_ms = needed(request, zero_ms)
-        held = SourceRange(
-            account=record.account, event=request.event, clip=record.clip, from_ms=from_ms, to_ms=to_ms
-        )  # fmt: skip
+        from_ms, to_ms = needed(part, zero_ms)
+        held = SourceRange(account=part.account, event=part.event, clip=part.clip, from_ms=from_ms, to_ms=to_ms)
         with contextlib.suppress(Conflict):
-            await self._ranges.create(_key(record), held)
+            await self._ranges.create(key, held)
 
     async def release(self, record: ClipRecord) -> None:
         """Let retention have what a clip was cut from."""
-        if await self._ranges.get_settled(_key(record)) is not None:
-            await self._ranges.delete(_key(record))
+        for position, part in enumerate(record.request.parts):
+            if await self._ranges.get_settled(_key(part, position)) is not None:
+                await self._ranges.delete(_key(part, position))
 
     async def sweep(self) -> int:
         """Remove the ranges of clips that are cut, have ended or are gone, and return their number."""
@@ -73,13 +76,13 @@ class SourceRanges:
             return True
         return clip is not None and needs_recording(clip.value)
 
-    async def _zero_ms(self, record: ClipRecord) -> int | None:
-        """Return when the event's first frame arrived; 0 for a clip by wall clock, which does not depend on it."""
-        if record.request.selection.clock == "wall":
+    async def _zero_ms(self, part: ClipCreate) -> int | None:
+        """Return when the event's first frame arrived; 0 for a range by wall clock, which does not depend on it."""
+        if part.selection.clock == "wall":
             return 0
-        stored = await self._clocks.get(clock_key(record.account, record.request.event))
+        stored = await self._clocks.get(clock_key(part.account, part.event))
         return stored.value.first_frame_ms if stored else None
 
 
-def _key(record: ClipRecord) -> str:
-    return f"{record.account}.{record.request.event}.{record.clip}"
+def _key(part: ClipCreate, position: int) -> str:
+    return f"{part.account}.{part.event}.{part.clip}" + (f"-{position}" if position else "")

@@ -16,13 +16,15 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.clipper.extent import reaches
+from services.clipper.footage import Footage, Recorded, nothing
 from services.clipper.reach import FURTHEST, MARGIN, entry, near
 from shared.broker.kv import Bucket
 from shared.errors import NotYet, Rejected
-from shared.media.timeline import TOLERANCE, Placed, Span, locate
-from shared.messages.clips import ClipCreate, ClipFile, Gap
+from shared.media.timeline import Placed, Span, locate
+from shared.messages.clips import ClipCreate
 from shared.messages.jobs import ENDED_STATES, JobRecord
-from shared.messages.media import SegmentWritten
+from shared.messages.media import SegmentWritten, Track
+from shared.messages.ranges import Selection
 from shared.messages.sessions import SessionRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
@@ -38,44 +40,8 @@ PATIENCE_MS: Final = 12_000
 LATEST: Final = timedelta(minutes=10)
 # How long to wait for an hour whose index is being rebuilt; after that it is missing in the clip.
 REBUILT_WITHIN: Final = timedelta(seconds=60)
-# Frames up to this long (s) are shown whole; longer ones are held, and points within them are kept.
-LONGEST_FRAME: Final = Fraction(1)
 FIRST_LOOK: Final = timedelta(milliseconds=300)
 LONGEST_LOOK: Final = timedelta(seconds=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The segments of a clip, and its in and out points in stream time.
-
-    `until` is the stream time that the clip must reach, as far as known: the out point, the event's end, or now.
-    """
-
-    segments: Sequence[SegmentWritten]
-    start: Fraction
-    end: Fraction
-    until: Fraction
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """Return the segments' keys in the store."""
-        return frozenset(segment.key for segment in self.segments)
-
-    @property
-    def range(self) -> tuple[Sequence[SegmentWritten], Fraction, Fraction]:
-        """Return segments, in point and out point."""
-        return self.segments, self.start, self.end
-
-    def missing(self, file: ClipFile, within: Sequence[Gap]) -> tuple[Gap, ...]:
-        """Return all gaps of a file: those `within` it, and those before and after it."""
-        frame = file.duration / file.frames if file.frames else TOLERANCE
-        slack = max(TOLERANCE, min(frame, LONGEST_FRAME))
-        gaps = list(within)
-        if file.in_point - self.start > slack:
-            gaps.insert(0, Gap(start=self.start, duration=file.in_point - self.start))
-        if self.until - file.out_point > slack:
-            gaps.append(Gap(start=file.out_point, duration=self.until - file.out_point))
-        return tuple(gaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +56,11 @@ class RecordingReader:
     asking: Asking | None = None
 
     async def until_over(self, order: ClipCreate) -> timedelta:
-        """Return how long until the clip's end by the wall clock; zero when it may not wait or its job is over."""
+        """Return how long until the last of the clip's ends by the wall clock, of those that it may wait for."""
+        return max([await self._until_over(part) for part in order.parts])
+
+    async def _until_over(self, order: ClipCreate) -> timedelta:
+        """Return how long until a range's end; zero when it may not wait or its job is over."""
         if not order.wait or _is_over(await self._job(order)):
             return timedelta(0)
         end = order.selection.end
@@ -101,12 +71,19 @@ class RecordingReader:
             end = part.timeline.to_wall(end) if part.timeline else _wall_of(part.newest, end)
         return timedelta(milliseconds=max(int(end * 1000) - self.clock.now_ms(), 0))
 
-    async def load(self, order: ClipCreate, *, complete: bool, since_ms: int) -> Recorded:
-        """Read the clip's part of the recording; Rejected when nothing of it was recorded.
+    async def load(self, order: ClipCreate, *, complete: bool, since_ms: int) -> Footage:
+        """Read what the clip is cut from; Rejected when nothing of it was recorded.
 
         NotYet while media is still to come: any of the range when `complete`, otherwise the first segment. `since_ms`
         is when the wait began.
         """
+        parts = [await self._range(one, complete=complete, since_ms=since_ms) for one in order.parts]
+        if not any(part.segments for part in parts):
+            raise Rejected("nothing was recorded in the selected range, or it is no longer kept")
+        return Footage(tuple(parts))
+
+    async def _range(self, order: ClipCreate, *, complete: bool, since_ms: int) -> Recorded:
+        """Read a range's part of its recording, without segments where nothing was recorded; NotYet."""
         part = await self._part(order)
         waited = timedelta(milliseconds=max(self.clock.now_ms() - since_ms, 0))
         if part.unread and waited < REBUILT_WITHIN:
@@ -120,7 +97,7 @@ class RecordingReader:
             if coming and waited < LATEST:
                 raise NotYet("a part of the clip is on its way", min(max(FIRST_LOOK, waited / 8), LONGEST_LOOK))
         if not touched:
-            raise Rejected("nothing was recorded in the selected range, or it is no longer kept")
+            return nothing(_converted(order, part, Span(start, end)))
         if coming or not _is_over(job):
             until = part.timeline.to_stream(Fraction(self.clock.now_ms() if order.wait else order.requested_ms, 1000))
             until = max(until, order.recorded_to or until)
@@ -129,15 +106,18 @@ class RecordingReader:
         return Recorded(near(part.timeline, Span(start, end)), start, end, min(end, until))
 
     async def _part(self, order: ClipCreate) -> RecordingPart:
-        """Read the range, starting at a keyframe before its in point."""
+        return await self.part(order.account, order.event, order.selection)
+
+    async def part(self, account: str, event: str, selection: Selection, track: Track = "primary-1") -> RecordingPart:
+        """Read a range of a track, starting at a keyframe before its in point."""
         margin = MARGIN
         while True:
             part = await load_range(
-                self.js(), self.store, order.account, order.event, selection=order.selection, margin=margin
+                self.js(), self.store, account, event, selection=selection, margin=margin, track=track
             )
             if self.asking is not None:
                 for hour in part.unread:
-                    await self.asking.ask(order.account, order.event, hour)
+                    await self.asking.ask(account, event, hour)
             if margin >= FURTHEST or entry(part.timeline, part.span.start) is not None:
                 return part
             margin = min(margin * 10, FURTHEST)
@@ -207,6 +187,20 @@ def _reaches(part: RecordingPart, end: Fraction, session: str | None = None) -> 
 def _delay(segment: SegmentWritten) -> Fraction:
     """Return the time from decoding to showing of a session's first picture, s."""
     return Fraction(segment.zero - segment.lead, segment.timescale)
+
+
+def _converted(order: ClipCreate, part: RecordingPart, span: Span) -> Span:
+    """Return a span without segments in stream time: by the newest segment, or from 0 on where there is none."""
+    if part.told or order.selection.clock == "stream":
+        return span
+    length = max(span.end - span.start, Fraction(0))
+    start = _stream_of(part.newest, span.start) if part.newest else Fraction(0)
+    return Span(start, start + length)
+
+
+def _stream_of(segment: SegmentWritten, wall: Fraction) -> Fraction:
+    placed = locate(segment)
+    return placed.start + wall - placed.wall
 
 
 def _wall_of(segment: SegmentWritten | None, stream: Fraction) -> Fraction:

@@ -9,7 +9,7 @@ from shared.media.cenc.clear import PROBE, clear_segment, segment_kid
 from shared.media.cenc.key import ContentKey
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.errors import SegmentUnreadable
-from shared.security.content_keys import KeyFor, KeyUnknown, folder_of
+from shared.security.content_keys import KeyFor, folder_of
 from shared.store.base import ObjectMissing
 
 
@@ -43,8 +43,5 @@ def unsealed(path: Path, key: str, keys: KeyFor | None) -> Path:
     if keys is None:
         raise Rejected("the recording is encrypted")
     sealed = SealedPath(path)
-    try:
-        sealed.key = keys(folder_of(key), kid)
-    except KeyUnknown as error:
-        raise Rejected(str(error)) from error
+    sealed.key = keys(folder_of(key), kid)
     return sealed

@@ -14,11 +14,11 @@ from shared.messages.clips import (
     ClipRecord,
     ClipStateChanged,
     FrameAccurateReady,
-    Gap,
     SegmentAccurateReady,
     VodState,
 )
 from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportMessage, ExportStarted
+from shared.messages.ranges import Gap
 
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 _RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}

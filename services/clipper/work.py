@@ -12,9 +12,10 @@ from typing import Final, TypeVar
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
+from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
-from services.clipper.recording_reader import OVER_STATES, Recorded, RecordingReader
+from services.clipper.recording_reader import OVER_STATES, RecordingReader
 from services.clipper.records import Clips
 from services.clipper.state import (
     ENDED,
@@ -80,7 +81,7 @@ class ClipWork:
         if delay:
             raise NotYet("the end of the clip lies in the future", delay)
         record = await self._change(record, entering("processing", self.clips.clock.now_ms()))
-        if record.file is None:
+        if record.file is None and not order.ranges:  # a reel of whole segments would show too much at each join
             record = await self._take(record, "segment")
         if record.state in ENDED:
             return
@@ -110,7 +111,8 @@ class ClipWork:
         if event.state not in OVER_STATES:
             return
         for stored in await self.clips.bucket.items(event.account):
-            if stored.value.state == "waiting" and stored.value.request.event == event.event:
+            parts = stored.value.request.parts
+            if stored.value.state == "waiting" and any(part.event == event.event for part in parts):
                 await self._put_off(stored.value.request, self.clips.clock.now_ms())
 
     async def cancel(self, order: ClipCancel) -> None:
@@ -165,10 +167,10 @@ class ClipWork:
 
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
-            recorded = await self._load(record, accuracy)
+            footage = await self._load(record, accuracy)
             copies = 2 if record.request.encryption else 1  # the clear draft, too
-            self.reserve.require(copies * sum(segment.bytes for segment in recorded.segments))
-            return await self._cut(record, accuracy, recorded)
+            self.reserve.require(copies * footage.bytes)
+            return await self._cut(record, accuracy, footage)
         except MixedConfigs:
             if accuracy == "frame":
                 raise
@@ -180,10 +182,10 @@ class ClipWork:
             await self.fail(record.account, record.clip, f"a part of the recording has been lost: {error}")
             return None
 
-    async def _load(self, record: ClipRecord, accuracy: Accuracy) -> Recorded:
+    async def _load(self, record: ClipRecord, accuracy: Accuracy) -> Footage:
         return await self.source.load(record.request, complete=accuracy == "frame", since_ms=record.changed_ms)
 
-    async def _cut(self, record: ClipRecord, accuracy: Accuracy, recorded: Recorded) -> Made | None:
+    async def _cut(self, record: ClipRecord, accuracy: Accuracy, footage: Footage) -> Made | None:
         """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
         cutter = self.cutter.encrypting(record.request.encryption)
         cut = cutter.fast if accuracy == "segment" else cutter.exact
@@ -191,12 +193,12 @@ class ClipWork:
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
         try:
-            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop))
+            made = await self._watched(record, lambda stop: cut(footage, key, stop))
         except ObjectMissing as error:
-            if not recorded.keys <= (await self._load(record, accuracy)).keys:
+            if not footage.keys <= (await self._load(record, accuracy)).keys:
                 raise NotYet("a part of the recording has expired", SOON) from error
-            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop, lost=True))
-        return replace(made, gaps=recorded.missing(made.file, made.gaps)) if made else None
+            made = await self._watched(record, lambda stop: cut(footage, key, stop, lost=True))
+        return replace(made, gaps=footage.missing(made.ranges, made.gaps)) if made else None
 
     async def _watched_image(
         self, record: ClipRecord, work: Callable[[threading.Event], ClipImage]

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
 from services.gateway.delivery.addresses import IngestServer, JobAddresses
-from services.gateway.delivery.clear_store import ClearStore
 from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
+from services.gateway.delivery.moments.pictures import MomentPictures
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips, Outward
 from services.gateway.domain.clips.timecode_search import TimecodeIndex
@@ -59,12 +59,16 @@ from shared.broker.following import Following
 from shared.errors import Unavailable
 from shared.messages.jobs import JobRecord
 from shared.recording.asking import Asking
+from shared.recording.clear_store import ClearStore
+from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.runtime.reachable import in_url, is_any, reachable_host
 from shared.runtime.service import Lifespan, Service, check_all, make_service
 from shared.runtime.settings import Settings
 from shared.runtime.tasks import beside
+from shared.security.backends import Backends
 from shared.security.content_keys import ContentKeys
+from shared.security.netguard.tls import trusting
 from shared.store import MediaStore
 from shared.store.opening import open_library, open_store
 
@@ -94,14 +98,15 @@ class Gateway:
     deliveries: Deliveries
     streams: flussonic.Streams
     locks: Locks
+    timecodes: Timecodes
+    pictures: MomentPictures
+    admission: flussonic.Admission
 
 
 def make_gateway(service: Service) -> Gateway:
     """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
-    quotas = Quotas(limits_of(settings), clock)
-    stored = open_store(settings)
-    store = ClearStore(stored, ContentKeys(vault))
+    quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault))
     receivers = Receivers(settings.allowed_networks, vault)
 
     def goes_on(job: JobRecord, at_ms: int) -> bool:
@@ -111,13 +116,14 @@ def make_gateway(service: Service) -> Gateway:
     parts = Parts(vault, settings.allowed_networks)
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
-    bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
+    timecodes = Timecodes(TimecodeIndex(js, store))
+    bounds = Bounds(js, settings.retention, clock, timecodes)
     outward = Outward(receivers, destinations, vault)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
         store=store,
-        library=LibraryFiles(open_library(settings, stored), service.outbox, clock),
+        library=LibraryFiles(open_library(settings, store.raw), service.outbox, clock),
         quotas=quotas,
         receivers=receivers,
         keys=Keys(js, clock),
@@ -130,9 +136,17 @@ def make_gateway(service: Service) -> Gateway:
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
-        streams=flussonic.streams_of(js, jobs, vault, clock),
+        streams=flussonic.streams_of(js, jobs, vault, clock, receivers),
         locks=Locks(js),
+        timecodes=timecodes,
+        admission=flussonic.admission_of(backends_of(settings, clock), vault, clock, settings.on_play),
+        pictures=MomentPictures(js, service.outbox, store, clock),
     )
+
+
+def backends_of(settings: Settings, clock: Clock) -> Backends:
+    """Return what asks users' servers."""
+    return Backends(settings.allowed_networks, clock, settings.on_play, tls=trusting(settings.ca_file))
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -179,6 +193,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
         gateway.restreams, gateway.webhooks, gateway.deliveries,
+        gateway.timecodes, gateway.pictures, gateway.admission,
     )  # fmt: skip
 
 
@@ -198,7 +213,7 @@ def serve(gateway: Gateway) -> Lifespan:
                 public.base = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
             if not settings.public_url and is_any(settings.host):
                 log.warning("gateway.public_url.guessed", url=public.base, better="set REELAY_PUBLIC_URL")
-            async with gateway.keys.running(), _following(gateway):
+            async with gateway.keys.running(), _following(gateway), gateway.admission.running():
                 await ensure_admin_key(settings, gateway.keys)
                 async with serving(web_of(gateway), bound, balancers=settings.proxy_networks):
                     log.info("gateway.listening", url=public.base)

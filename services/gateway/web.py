@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from services.gateway import native
 from services.gateway.delivery import router as delivery_router
 from services.gateway.delivery.clips.routes import router as clip_playback_router
+from services.gateway.delivery.moments.routes import router as moments_router
 from services.gateway.facades.brightcove.routes import FACADE as BRIGHTCOVE
 from services.gateway.facades.cdnetworks.routes import FACADE as CDNETWORKS
 from services.gateway.facades.dialects import DialectRoutes
@@ -89,6 +90,7 @@ def make_web(*given: object) -> FastAPI:
     for facade in FACADES:
         app.include_router(facade.routes)
     app.include_router(clip_playback_router)
+    app.include_router(moments_router)
     app.include_router(delivery_router)
     app.include_router(MOUNT)  # the last: its addresses begin with names that clients choose
     app.router.routes.insert(0, DialectRoutes(DIALECTS, app.router))

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -24,6 +24,7 @@ from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.security.peers import Budget, network_of
 from shared.security.secrets import SecretUnreadable, Vault, hash_token
+from shared.security.webhooks import open_url
 
 log = get_logger()
 LOOK_UP: Final = timedelta(milliseconds=1500)
@@ -42,6 +43,9 @@ class AdmittedJob:
     account: str
     event: str
     passphrase: str | None
+    on_publish: str = field(default="", repr=False)
+    """The URL of its owner that is asked about publishers; empty: none."""
+    stream: str = ""
     encrypted: bool | None = None
     """Whether its recording is encrypted; None: as the setting says."""
 
@@ -124,10 +128,11 @@ class Access:
             )
         try:
             passphrase = self._vault.decrypt(job.passphrase, "passphrase")
+            on_publish = open_url(self._vault, job.on_publish)
         except SecretUnreadable:
             log.error("access.secret.unreadable", job=job.event, account=job.account)
             raise PublishRefused("the job's secrets cannot be read by this server") from None
-        return AdmittedJob(job.account, job.event, passphrase, job.encrypted)
+        return AdmittedJob(job.account, job.event, passphrase, on_publish, job.stream, job.encrypted)
 
     def _ask(self, bucket: Bucket[R], key: str, address: str) -> R | None:
         """Request a key from the broker in a server's thread; return None when it is missing or unreadable."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from services.ingester.access import Access
 from services.ingester.disk import Disk
+from services.ingester.permits import Permits
 from services.ingester.refusals import PublishRefused, disk_full
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
 from services.ingester.sessions import Sessions, Ticket
@@ -29,8 +30,15 @@ class Doors:
     """Opens and closes both servers. Without libsrt, only RTMP runs."""
 
     def __init__(
-        self, access: Access, sessions: Sessions, disk: Disk, clock: Clock, balancers: Iterable[Network] = ()
+        self,
+        access: Access,
+        sessions: Sessions,
+        permits: Permits,
+        disk: Disk,
+        clock: Clock,
+        balancers: Iterable[Network] = (),
     ) -> None:
+        self._permits = permits
         self._access = access
         self._sessions = sessions
         self._disk = disk
@@ -43,7 +51,8 @@ class Doors:
         try:
             self._require_room()
             self._sessions.check_elsewhere(entry)
-            return self._sessions.admit(entry, "rtmp")
+            permit = self._permits.permit(entry, "rtmp", request.host, request.args.get("token", ""))
+            return self._sessions.admit(entry, "rtmp", permit)
         except PublishRefused as error:
             raise error.about(entry.account, entry.event) from error
 
@@ -53,6 +62,7 @@ class Doors:
         try:
             self._require_room()
             self._sessions.check(entry)
+            self._permits.refused_lately(entry, request.peer.host)
         except PublishRefused as error:
             raise error.about(entry.account, entry.event) from error
         fields = {"job": entry.event, "account": entry.account}
@@ -74,7 +84,9 @@ class Doors:
 
     def _srt_publish(self, publication: SrtPublication) -> None:
         try:
-            ticket = self._sessions.admit(publication.grant.context, "srt")
+            entry = publication.grant.context
+            permit = self._permits.permit(entry, "srt", publication.peer.host)  # it has proven the passphrase
+            ticket = self._sessions.admit(entry, "srt", permit)
         except Rejected as error:
             log.info("srt.publish.refused", peer=str(publication.peer), reason=str(error))
             return

@@ -41,8 +41,8 @@ class Frame(NamedTuple):
 
     `config` is the same object until the track's codec parameters change. `sync`: a decoder can start here, at an IDR
     or IRAP picture (`clean`) or at a recovery point. `payload` is as MP4 stores it; `duration` is known only for audio
-    (ticks of the config's timescale). `labels`: timecodes that came beside the pictures, and when they are shown, from
-    `dts` on.
+    (ticks of the config's timescale). Sound tracks after the first have track ids from 3 on. `labels`: timecodes that
+    came beside the pictures, and when they are shown, from `dts` on.
     """
 
     config: TrackConfig
@@ -56,10 +56,14 @@ class Frame(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """A stream's known contents: the kinds of tracks `expected`, and the names of tracks that cannot be recorded."""
+    """A stream's known contents: the kinds of tracks `expected`, and the names of tracks that cannot be recorded.
+
+    `further` is the number of sound tracks after the first.
+    """
 
     expected: frozenset[Kind] = frozenset()
     unsupported: frozenset[str] = frozenset()
+    further: int = 0
 
 
 class Batch(NamedTuple):

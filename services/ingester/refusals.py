@@ -6,7 +6,7 @@ from typing import Literal
 
 from shared.errors import Rejected
 
-Why = Literal["no_key", "ambiguous", "unknown", "over", "taken", "disk_full", "later", "unsupported"]
+Why = Literal["no_key", "ambiguous", "unknown", "over", "taken", "disk_full", "later", "unsupported", "denied"]
 
 
 class PublishRefused(Rejected):
@@ -32,6 +32,11 @@ def taken() -> PublishRefused:
 def later() -> PublishRefused:
     """Return the refusal for a publisher whose key cannot be looked up now."""
     return PublishRefused("the key cannot be looked up now, try again in some seconds", "later")
+
+
+def denied() -> PublishRefused:
+    """Return the refusal for a publisher whom the owner of the job does not let in."""
+    return PublishRefused("the owner of this stream does not let you publish", "denied")
 
 
 def disk_full() -> PublishRefused:

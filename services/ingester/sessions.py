@@ -16,6 +16,7 @@ from services.ingester.access import AdmittedJob
 from services.ingester.feed import SessionFeed, SessionRecords
 from services.ingester.holders import SILENCE
 from services.ingester.leases import Leases
+from services.ingester.permits import Permit, Permits
 from services.ingester.publication import Publication
 from services.ingester.recorder.stats import PublisherStats
 from services.ingester.refusals import PublishRefused, later, taken
@@ -48,6 +49,7 @@ class Ticket:
     publication: Publication | None = None
     stop_reason: EndReason | None = None
     stats: PublisherStats = field(default_factory=PublisherStats)
+    permit: Permit | None = None
     refusal: PublishRefused | None = None
     """Why the publisher was refused after admission."""
 
@@ -73,6 +75,7 @@ class Sessions:
         record: Record,
         instance: str,
     ) -> None:
+        self._permits: Permits | None = None
         self._records = records
         self._leases = leases
         self._outbox = outbox
@@ -88,9 +91,9 @@ class Sessions:
         self._publishing: frozenset[str] = frozenset()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Set the event loop that publishes."""
-        self._loop = loop
+    def attach(self, loop: asyncio.AbstractEventLoop, permits: Permits | None = None) -> None:
+        """Set the event loop that publishes, and who asks again whether publishers may go on."""
+        self._loop, self._permits = loop, permits
         self._leases.on_lost(self._lost)
         self._leases.on_back(self._back)
 
@@ -100,13 +103,13 @@ class Sessions:
         with self._lock:
             return frozenset(ticket.session for ticket in self._tickets.values()) | self._publishing
 
-    def admit(self, entry: AdmittedJob, protocol: IngestProtocol) -> Ticket:
+    def admit(self, entry: AdmittedJob, protocol: IngestProtocol, permit: Permit | None = None) -> Ticket:
         """Admit a publisher; PublishRefused while another one publishes to the event.
 
         A publisher that has been silent for 3 s counts as a dead connection and is replaced.
         """
         now_ns = self._clock.monotonic_ns()
-        ticket = Ticket(entry, protocol, heard_ns=lambda: now_ns)
+        ticket = Ticket(entry, protocol, heard_ns=lambda: now_ns, permit=permit)
         with self._lock:
             other = self._tickets.get(entry.event)
             if other and not self._is_half_open(other):
@@ -182,18 +185,18 @@ class Sessions:
         held = partial(self._leases.epoch, entry.account, entry.event, ticket.session)
         feed = SessionFeed(session, self._records, self._outbox, self._store, self._clock, held=held)
         monitor = Monitor(session, publication, ticket.stats, self._clock)
-        task = asyncio.create_task(self._publish(feed, monitor), name=f"feed-{ticket.session}")
+        task = asyncio.create_task(self._publish(feed, monitor, ticket), name=f"feed-{ticket.session}")
         self._feeds.add(task)
         task.add_done_callback(self._feeds.discard)
         log.info("session.opened", **ticket.fields, protocol=ticket.protocol)
         return feed
 
-    async def _publish(self, feed: SessionFeed, monitor: Monitor) -> None:
+    async def _publish(self, feed: SessionFeed, monitor: Monitor, ticket: Ticket) -> None:
         """Publish until the session ends; the task has the log fields of the publication's thread."""
         self._publishing |= {feed.session.session}
         self._open_feeds[feed.session.session] = feed
         try:
-            async with beside(self._statuses.follow(monitor)):
+            async with beside(self._statuses.follow(monitor)), beside(self._follow_permit(ticket)):
                 await feed.run()
         finally:
             self._publishing -= {feed.session.session}
@@ -203,6 +206,10 @@ class Sessions:
         reason = feed.reason or "disconnected"
         log.info("session.closed", reason=reason, recorded=bool(session.first_frame_ms), segments=session.segments)
         await self._statuses.close(monitor, reason)
+
+    async def _follow_permit(self, ticket: Ticket) -> None:
+        if self._permits is not None and ticket.permit is not None:
+            await self._permits.follow(ticket.permit, lambda: self._stop(ticket, "stopped"))
 
     def job_changed(self, key: str, job: JobRecord | None) -> None:
         """End the session of a job that is deleted or takes no publisher any more (key `<account>.<event>`)."""

@@ -14,7 +14,7 @@ from services.ingester.recorder.stats import PublisherStats
 from shared.broker.kv import Bucket, Stored
 from shared.errors import Unavailable
 from shared.messages.live import EndReason
-from shared.messages.sessions import PublisherStatus, SessionRecord, status_key, status_prefix
+from shared.messages.sessions import PublisherStatus, SessionRecord, SoundTrack, status_key, status_prefix
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 
@@ -65,6 +65,7 @@ class Monitor:
             since_ms=self._since_ms, updated_ms=now_ms, ended_ms=now_ms if reason else None, reason=reason,
             video_codec=stats.video_codec, audio_codec=stats.audio_codec, width=stats.width, height=stats.height,
             frame_rate=frame_rate, sample_rate=stats.sample_rate, channels=stats.channels, bitrate=bitrate,
+            sounds=_sounds(stats),
             bytes=stats.bytes, frames=stats.frames, keyframes=stats.keyframes, last_keyframe_ms=stats.last_keyframe_ms,
             jumps=stats.jumps, damaged_frames=stats.damaged,
             dropped_frames=self._publication.dropped_frames, lost_packets=self._publication.lost_packets,
@@ -85,6 +86,14 @@ class Monitor:
             self._rates = (frame_rate, (now.bytes - before.bytes) * 8 * _NS // (now.at_ns - before.at_ns))
             self._before = now
         return self._rates
+
+
+def _sounds(stats: PublisherStats) -> tuple[SoundTrack, ...]:
+    sounds = stats.sounds
+    return tuple(
+        SoundTrack(codec=one.codec, language=one.language, sample_rate=one.sample_rate, channels=one.channels)
+        for one in (sounds[number] for number in sorted(sounds))
+    )
 
 
 def warnings_of(status: PublisherStatus, announced: Sequence[str] = ()) -> tuple[str, ...]:

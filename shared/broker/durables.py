@@ -5,6 +5,7 @@ from typing import Final
 CLIPPER_CREATE: Final = "clipper-create"
 CLIPPER_REFINE: Final = "clipper-refine"
 CLIPPER_PICTURE: Final = "clipper-picture"
+CLIPPER_MOMENT: Final = "clipper-moment"
 CLIPPER_CANCEL: Final = "clipper-cancel"
 CLIPPER_DELETE: Final = "clipper-delete"
 CLIPPER_JOBS: Final = "clipper-jobs"

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.broker.streams import EVENTS, SCHEDULES, SEGMENTS, commands_of
-from shared.messages import clips, exports, live, media, notifications, restream_commands, restreams, schedules
+from shared.messages import (
+    clips,
+    exports,
+    live,
+    media,
+    notifications,
+    pictures,
+    restream_commands,
+    restreams,
+    schedules,
+)
 from shared.messages.base import Message
 
 
@@ -40,6 +50,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(clips.ClipPicture, "command", commands_of("clipper"), ("clipper",)),
     Channel(clips.ClipCancel, "command", commands_of("clipper"), ("gateway",)),
     Channel(clips.ClipDelete, "command", commands_of("clipper"), ("gateway",)),
+    Channel(pictures.RecordingPicture, "command", commands_of("clipper"), ("gateway",)),
     Channel(exports.ExportDeliver, "command", commands_of("exporter"), ("clipper",)),
     Channel(exports.ExportAbort, "command", commands_of("exporter"), ("clipper", "gateway")),
     Channel(exports.CredentialTest, "command", commands_of("exporter"), ("gateway",)),

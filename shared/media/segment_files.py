@@ -14,7 +14,8 @@ from shared.media.mp4.init import parse_init
 from shared.media.segment_head import SegmentHead, read_head
 
 VIDEO_ID, AUDIO_ID = 1, 2
-"""Track ids in every init segment."""
+"""Track ids in every init segment; further sound tracks have those from 3 on."""
+MOST_SOUNDS: Final = 4
 VIDEO_SCALE: Final = 90000
 MOST_KEYFRAMES: Final = 4096
 """Further keyframes are not listed: time stamps that hardly rise can make more. The file still holds them."""

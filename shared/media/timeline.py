@@ -16,8 +16,8 @@ from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from shared.errors import MediaError
-from shared.messages.clips import Gap, Selection
 from shared.messages.media import SegmentWritten, Track
+from shared.messages.ranges import Gap, Selection
 
 # Holes up to this long (s) are the encoder's jitter (audio frames, variable rates), not missing content.
 TOLERANCE: Final = Fraction(1, 10)

@@ -6,24 +6,33 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 VideoCodec = Literal["h264", "hevc"]
-AudioCodec = Literal["aac", "opus"]
+"""Codecs whose pictures are NAL units."""
+PictureCodec = Literal["h264", "hevc", "av1", "vp9"]
+FRAME_CODECS = frozenset(("av1", "vp9"))
+"""Codecs without NAL units: samples are shown in decode order, and headers are repeated in key frames."""
+AudioCodec = Literal["aac", "opus", "mp2", "mp3", "ac3", "eac3"]
+
+SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
+"""Codecs whose packets say all that a decoder needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackConfig:
     """How one track is decoded; two equal configs can be joined without a seam.
 
-    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a or Opus), verbatim, but that of a clear track.
+    `sample_entry` is the whole child box of stsd (avc1, hvc1, av01, vp09, mp4a, Opus, ac-3 or ec-3), verbatim, but that
+    of a clear track. That of MPEG audio does not tell the layer: read from a file, it is "mp3".
     `kid` is the id of the key that its samples are encrypted with; empty when they are clear.
     """
 
     track_id: int
     kind: Literal["video", "audio"]
-    codec: Literal["h264", "hevc", "aac", "opus"]
+    codec: PictureCodec | AudioCodec
     timescale: int
     sample_entry: bytes
     width: int = 0
     height: int = 0
     sample_rate: int = 0
     channels: int = 0
+    language: str = ""
     kid: bytes = field(default=b"", compare=False)

@@ -1,31 +1,17 @@
-"""Messages about clips. Times are exact: a Fraction travels as the string "n/d"."""
+"""Messages about clips."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import Field
 
 from shared.messages.base import AccountId, Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
+from shared.messages.ranges import Gap, MadeRange, ReelRange, Seconds, Selection
 
-
-def _fraction(value: Any) -> Fraction:
-    if isinstance(value, (str, int, Fraction)) and not isinstance(value, bool):
-        return Fraction(value)
-    msg = "a fraction is a string n/d"
-    raise ValueError(msg)
-
-
-Seconds = Annotated[
-    Fraction,
-    BeforeValidator(_fraction),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^-?\d+(/\d+)?$", "description": "Exact seconds, n or n/d"}),
-]
 VodState = Literal[
     "waiting_finish_live",
     "waiting",
@@ -43,6 +29,8 @@ LONGEST_WAIT = timedelta(days=7)
 """How far ahead a clip's end may lie."""
 ENCRYPTION_PURPOSE = "clip-encryption"
 """What the vault seals keys of clips for."""
+MOST_RANGES = 100
+"""How many ranges a reel joins at most."""
 RANGE_LIFE = LONGEST_WAIT + timedelta(days=3)
 """How long a clip holds its source range at most, whatever becomes of it."""
 
@@ -70,17 +58,6 @@ class ClipEncryption(Record):
     key: str = Field(max_length=256, description='Sealed (Vault, purpose "clip-encryption"): 32 hex digits')
 
 
-class Selection(Record):
-    """A part of a recording by either clock, in point included, out point excluded."""
-
-    clock: Literal["stream", "wall"]
-    start: Seconds
-    end: Seconds
-    held: Literal["both", "start", "end"] = Field(
-        "both", description="The point that counts where the wall clock steps in between: a duration goes with it"
-    )
-
-
 class ClipMessage(Message):
     """About one clip."""
 
@@ -90,6 +67,9 @@ class ClipMessage(Message):
     def subject_id(self) -> str:
         """Return the clip's id."""
         return self.clip
+
+
+_OF_RANGE = tuple(ReelRange.model_fields)
 
 
 class ClipCreate(ClipMessage):
@@ -112,6 +92,17 @@ class ClipCreate(ClipMessage):
     encryption: ClipEncryption | None = Field(None, description="Of the files; absent: they are clear")
     note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
+    ranges: tuple[ReelRange, ...] = Field(
+        (), max_length=MOST_RANGES, description="Of a reel, in the order in which they play; `selection` is the first's"
+    )
+
+    @property
+    def parts(self) -> tuple[ClipCreate, ...]:
+        """Return an order for each range: a clip is a reel of one range."""
+        if not self.ranges:
+            return (self,)
+        one = self.model_copy(update={"ranges": ()})
+        return tuple(one.model_copy(update={name: getattr(part, name) for name in _OF_RANGE}) for part in self.ranges)
 
     @property
     def dedup_id(self) -> str:
@@ -167,17 +158,6 @@ class ClipDelete(ClipMessage):
         return f"clip-delete-{self.clip}"
 
 
-class Gap(Record):
-    """A part of the selection that the file lacks: all tracks (what follows moves up), or one track alone.
-
-    Where only video is missing the last picture stays on show, where only audio is missing there is silence.
-    """
-
-    start: Seconds
-    duration: Seconds
-    track: Literal["all", "video", "audio"] = "all"
-
-
 class ClipFile(Record):
     """A made file of a clip."""
 
@@ -186,13 +166,14 @@ class ClipFile(Record):
     key: StoreKey
     bytes: int = Field(ge=0)
     sha256: Sha256 | None = None
-    in_point: Seconds = Field(description="Stream time of the first frame")
-    out_point: Seconds = Field(description="Stream time of the end of the last frame")
+    in_point: Seconds = Field(description="Stream time of the first frame; of a reel, in the job of its first range")
+    out_point: Seconds = Field(description="Stream time of the end of the last frame; of a reel, in its last one's job")
     duration: Seconds
     frames: int = Field(ge=0)
     reason: str = Field("", max_length=512, description="Why a re-encode was needed")
     in_timecode: str | None = Field(None, max_length=12, description="Of the first frame, where it has one")
     out_timecode: str | None = Field(None, max_length=12, description="Of the frame after the last one")
+    ranges: tuple[MadeRange, ...] = Field((), description="Of a reel, in the order of its ranges")
 
 
 class ClipDelivery(Record):
@@ -229,7 +210,8 @@ class ClipRecord(Record):
 class SourceRange(Record):
     """What a clip in work is cut from, in the bucket `clip_ranges` under `<account>.<event>.<clip>`; the clipper's.
 
-    Wall clock, start included, end excluded. Retention spares the hours that it touches.
+    A reel has one for each range, from the second on under `<account>.<event>.<clip>-<position>`. Wall clock, start
+    included, end excluded. Retention spares the hours that it touches.
     """
 
     account: AccountId

@@ -70,6 +70,8 @@ class JobRecord(Record):
     encrypted: bool | None = Field(None, description="Whether its recording is encrypted; null: as the setting says")
     stream_key: str = Field(description="Encrypted")
     passphrase: str = Field(description="Encrypted")
+    on_publish: str = Field("", max_length=4096, description="URL that is asked about publishers, sealed; empty: none")
+    stream: str = Field("", max_length=256, description="The name of the job that the URL is told")
     fields: dict[str, Any] = Field(default_factory=dict, description="Other fields, kept as they came")
 
     @property

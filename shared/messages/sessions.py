@@ -32,6 +32,15 @@ class SessionRecord(Record):
     bytes: int = Field(0, ge=0)
 
 
+class SoundTrack(Record):
+    """A sound track that is recorded."""
+
+    codec: str = Field(max_length=16)
+    language: str = Field("", max_length=3, description="Three letters (ISO 639-2), if the stream tells it")
+    sample_rate: int = Field(ge=0)
+    channels: int = Field(ge=0)
+
+
 class PublisherStatus(Record):
     """Statistics of one publisher: bucket `sessions` under `status_key`; the ingester writes it now and then.
 
@@ -54,6 +63,9 @@ class PublisherStatus(Record):
     frame_rate: float = Field(0, ge=0, description="Pictures a second by their time stamps, of the last seconds")
     sample_rate: int = Field(0, ge=0)
     channels: int = Field(0, ge=0)
+    sounds: tuple[SoundTrack, ...] = Field(
+        (), max_length=4, description="All sound tracks, the one played first, first"
+    )
     bitrate: int = Field(0, ge=0, description="Bits a second, of the last seconds")
     bytes: int = Field(0, ge=0)
     frames: int = Field(0, ge=0, description="Pictures")

@@ -13,8 +13,8 @@ from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.media.timeline import Span, Timeline, locate
-from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten, Track
+from shared.messages.ranges import Selection
 from shared.messages.recordings import HourSummary, RecordingRecord
 from shared.recording.hours import IndexDamaged, load_hour
 from shared.recording.log import Logged, newest, read_log

@@ -184,6 +184,8 @@ class Settings(BaseSettings):
     retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
     )
+    on_play: str = Field("", description="URL that is asked who may play streams that have no on_play of their own")
+    on_publish: str = Field("", description="URL that is asked who may publish to streams that have no on_publish")
     take_up: TakeUp = Field(
         "never",
         description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",

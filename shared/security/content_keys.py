@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-from shared.errors import Permanent
+from shared.errors import Rejected
 from shared.media.cenc.key import KEY_SIZE, KID_SIZE, ContentKey
 from shared.security.secrets import Vault
 
@@ -22,7 +22,7 @@ PURPOSE: Final = "content"
 _MOST: Final = 4096
 
 
-class KeyUnknown(Permanent):
+class KeyUnknown(Rejected):
     """A recording was encrypted under another installation's key."""
 
 

@@ -13,7 +13,6 @@ LONGEST_TEST_FILE, LONGEST_TEST_FUNCTION = 350, 45  # tables of cases, and one s
 
 LONG_FILES = {
     "services/gateway/http/protocol.py": "one connection's phases, which decide about each other",
-    "services/ingester/recorder/mpegts.py": "one demuxer: packets, PES and tables of one standard",
     "services/ingester/recorder/timing.py": "one clock, and the cases in which encoders' times mislead it",
     "services/ingester/recorder/units.py": "one grouping of NAL units, codec by codec",
     "services/restreamer/playout/reading/reader.py": "one thread's states: each step asks for new wishes",

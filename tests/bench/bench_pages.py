@@ -21,10 +21,11 @@ import httpx
 from nats.js import JetStreamContext
 
 from shared.messages.base import Record
-from shared.messages.clips import ClipCreate, ClipRecord, Selection
+from shared.messages.clips import ClipCreate, ClipRecord
 from shared.messages.destinations import DestinationSpec
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.notifications import Attempt, DeliveryRecord
+from shared.messages.ranges import Selection
 from shared.messages.restreams import Item, RestreamRecord, RestreamSpec, Source, Target
 from shared.runtime.tasks import end_task
 from tests.bench.bench_rest import free_port, process

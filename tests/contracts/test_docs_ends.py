@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECTION = re.search(r"^## Retention$(.*?)^## ", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 ROWS = {name: rest for name, *rest in ROW.findall(SECTION[1] if SECTION else "")}
-FOLDERS = {"media/live/", "media/clips/", "library/", "spool/", "nats/"}
+FOLDERS = {"media/live/", "media/clips/", "media/pictures/", "library/", "spool/", "nats/"}
 
 
 def test_every_stream_bucket_and_folder_has_an_end() -> None:

@@ -30,11 +30,12 @@ from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_head import SegmentHead, build_head
-from shared.messages.clips import ClipCreate, ClipRecord, Selection
+from shared.messages.clips import ClipCreate, ClipRecord
 from shared.messages.destinations import DestinationSpec
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
 from shared.messages.media import IndexedSegment, SegmentWritten
+from shared.messages.ranges import Selection
 from shared.messages.recordings import RecordingRecord
 from shared.messages.sessions import SessionRecord
 from shared.recording.hours import HOUR_MS, load_hour

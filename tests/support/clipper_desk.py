@@ -20,11 +20,12 @@ from services.exporter import app as exporter
 from services.scheduler import app as scheduler
 from shared.broker.kv import Bucket
 from shared.media.mp4.fragments import read_fragments
-from shared.messages.clips import ClipCreate, ClipFile, ClipRecord, Selection
+from shared.messages.clips import ClipCreate, ClipFile, ClipRecord
 from shared.messages.destinations import DestinationSpec
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
 from shared.messages.media import SegmentWritten
+from shared.messages.ranges import ReelRange, Selection
 from shared.messages.sessions import SessionRecord
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
@@ -128,6 +129,18 @@ class Desk:
             "destinations": (DestinationSpec(export=clip, file_name=f"{clip}.mp4"),),
         }  # fmt: skip
         return ClipCreate.model_validate(fields | more)
+
+    def reel(self, *ranges: tuple[Desk, Fraction | int, Fraction | int], **more: Any) -> ClipCreate:
+        """Return the order of a reel of this event: ranges of stream time of any events."""
+        parts = tuple(
+            ReelRange(
+                event=of.event, selection=Selection(clock="stream", start=Fraction(start), end=Fraction(end)),
+                asked_duration=Fraction(end) - start, live=False, wait=bool(more.get("wait")),
+            )
+            for of, start, end in ranges
+        )  # fmt: skip
+        total = sum((part.asked_duration for part in parts), Fraction(0))
+        return self.order(0, total, **{"ranges": parts, "selection": parts[0].selection} | more)
 
     async def record(self, clip: str) -> ClipRecord | None:
         stored = await Bucket(lambda: self.js, "clips", ClipRecord).get(f"{ACCOUNT}.{clip}")

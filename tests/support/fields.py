@@ -56,17 +56,22 @@ def field(number: int, *, bottom: bool, reference: bool, shade: int) -> bytes:
     return bytes((head,)) + escape(out.payload())
 
 
-def frames(count: int, *, delimiters: bool = True, references: bool = True) -> list[tuple[Coded, Coded]]:
-    """Code frames of 25 a second, a pair of access units each; frame n's fields are all of shades 40 + 5n, 42 + 5n."""
+def frames(count: int, *, delimiters: bool = True, references: bool = True, gop: int = 0) -> list[tuple[Coded, Coded]]:
+    """Code frames of 25 a second, a pair of access units each; frame n's fields are all of shades 40 + 5n, 42 + 5n.
+
+    With `gop` every so many frames are an IDR picture and what follows it: 8 at most, by the bits of its order count.
+    """
     pairs = []
     number = 0
     for n in range(count):
-        reference = references or n == 0
+        if gop and n % gop == 0:
+            number = 0
+        reference = references or number == 0
         at = LEAD + n * FRAME
         units = []
         for bottom in (False, True):
             nals = [b"\x09\x10"] if delimiters else []
-            nals += parameter_sets() if n == 0 and not bottom else ()
+            nals += parameter_sets() if number == 0 and not bottom else ()
             nals.append(field(number % 16, bottom=bottom, reference=reference, shade=40 + 5 * n + 2 * bottom))
             time = at + bottom * FRAME // 2
             units.append(Coded(tuple(nals), time, time))

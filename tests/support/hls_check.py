@@ -173,13 +173,19 @@ def check_reload(before: Playlist, after: Playlist) -> None:
 def read_multivariant(text: str) -> list[tuple[dict[str, str], str]]:
     """Read a multivariant playlist: attributes and URI of each variant."""
     variants = []
+    groups: set[str] = set()
     lines = iter(_lines(text)[1:])
     for line in lines:
         if line.startswith("#EXT-X-STREAM-INF:"):
             found = attributes(line.split(":", 1)[1])
             assert int(found["BANDWIDTH"]) >= int(found["AVERAGE-BANDWIDTH"]) > 0
             variants.append((found, next(lines)))
+        elif line.startswith("#EXT-X-MEDIA:"):
+            found = attributes(line.split(":", 1)[1])
+            assert (found["TYPE"], found["INSTREAM-ID"]) == ("CLOSED-CAPTIONS", "CC1")
+            groups.add(found["GROUP-ID"])
         else:
             assert line.startswith("#EXT-X-VERSION:"), line
     assert variants
+    assert {found["CLOSED-CAPTIONS"] for found, _ in variants if "CLOSED-CAPTIONS" in found} == groups
     return variants

@@ -20,6 +20,8 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 CODECS = {
     "h264": ["-c:v", "libx264", "-preset", "ultrafast"],
     "hevc": ["-c:v", "libx265", "-preset", "ultrafast", "-tag:v", "hvc1", "-x265-params", "log-level=none"],
+    "av1": ["-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "lp=2"],
+    "vp9": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"],
 }
 SOUND = {"aac": ["-c:a", "aac"], "opus": ["-c:a", "libopus", "-ar", "48000"]}
 

@@ -13,7 +13,6 @@ from nats.js import JetStreamContext
 
 from services.gateway.app import limits_of
 from services.gateway.delivery import Delivery, playback_url, router
-from services.gateway.delivery.clear_store import ClearStore
 from services.gateway.domain.quotas import Quotas
 from services.gateway.http import problems
 from services.gateway.http.headers import Headers
@@ -23,6 +22,7 @@ from shared.broker.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.keys import ApiKeyRecord
 from shared.messages.live import JobState
+from shared.recording.clear_store import ClearStore
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
 from shared.security.content_keys import ContentKeys

@@ -29,6 +29,9 @@ VIDEO = {
         "-x265-params",
         "log-level=error:open-gop=1:bframes=3:min-keyint=1:scenecut=0",
     ],
+    "av1": ["-c:v", "libsvtav1", "-preset", "10"],
+    "av1-aom": ["-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-b:v", "400k"],
+    "vp9": ["-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "5", "-b:v", "400k", "-lag-in-frames", "16"],
     "hevc": ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:open-gop=0"],
 }
 AUDIO = {

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from services.ingester.publication import NotMedia
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_track, split_opus
+from services.ingester.recorder.coded import CodedPictures
 from services.ingester.recorder.pictures import LengthPrefixed, ParameterSets, has_recovery_point
 from services.ingester.recorder.psi import read_pat, read_pmt
 from services.ingester.recorder.sbr import SbrWatch
@@ -19,12 +20,15 @@ from services.ingester.recorder.slices import SliceReader
 from services.ingester.refusals import PublishRefused
 from services.ingester.rtmp.aggregate import split_aggregate
 from services.ingester.rtmp.codecs import CodecWatch
+from services.ingester.rtmp.colour_info import read_colour_info
 from services.ingester.rtmp.frames import MediaFrames
 from services.ingester.rtmp.metadata import read_data, sanitise
 from services.ingester.srt.gate import plain, wish
 from services.ingester.srt.streamid import parse
+from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import read_look
 from shared.media.bitstream.params import build_avcc, build_hvcc, read_sps, record_sets, set_id, split_annexb
+from shared.media.model import PictureCodec
 from shared.media.mp4.aac import frame_program, read_aac, silence, with_sbr
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config, opus_config, video_config
@@ -50,6 +54,8 @@ MADE = {
     "low.ts": (*X264, "-c:a", "aac", "-ar", "24000"),
     "h264.flv": (*X264, "-c:a", "aac"),
     "hevc.flv": (*X265, "-c:a", "libopus"),
+    "av1.flv": (*media.VIDEO["av1"], "-g", "10", "-c:a", "aac"),
+    "vp9.flv": (*media.VIDEO["vp9"], "-g", "10", "-c:a", "aac"),
     "program.flv": (*X264, *PCE),
     "low.flv": (*X264, "-c:a", "aac", "-ar", "24000", "-ac", "1"),
 }
@@ -79,11 +85,16 @@ CONNECT = encode(
     "connect", 1.0, {"app": "live", "tcUrl": "rtmp://h/live", "fourCcList": ["av01"], "objectEncoding": 3.0}
 )
 IDS = [b"#!::r=live/abc,m=publish,u=x", b"publish:live/key?k=1", "\u00e9#!::m=request".encode()]
+WHOLE = ("av1.flv", "vp9.flv")
+COLOURS = encode(
+    "colorInfo", {"colorConfig": {"colorPrimaries": 9.0, "transferCharacteristics": 16.0}, "hdrCll": {"maxCLL": 1000.0}}
+)
 PARSERS = (
     "h264 sps", "h264 set id", "h264 look", "hevc sps", "hevc set id", "hevc look", "avcC", "hvcC", "annex B h264",
     "annex B hevc", "slices h264", "slices hevc", "pictures h264", "pictures hevc", "SEI", "AudioSpecificConfig",
     "SBR", "program config", "ADTS", "OpusHead", "Opus", "Opus code", "PAT", "PMT", "AMF0", "AMF0 strict", "AMF3",
     "command", "onMetaData", "messages", "aggregate", "stream id",
+    "pictures av1", "pictures vp9", "colorInfo",
 )  # fmt: skip
 
 
@@ -143,9 +154,30 @@ def parsers(made: dict[str, bytes]) -> list[Parser]:
         Parser("messages", _messages, [_chunked(tags[name]) for name in ("h264.flv", "hevc.flv", "low.flv")], RTMP),
         Parser("aggregate", _aggregate, [b"".join(map(flv.encode, tags["h264.flv"][:6]))], (ProtocolError,)),
         Parser("stream id", _stream_id, IDS, (ValueError, PublishRefused)),
+        *_whole_pictures(tags),
     ]  # fmt: skip
     assert [parser.name for parser in found] == list(PARSERS)
     return found
+
+
+def _whole_pictures(tags: dict[str, list[flv.Tag]]) -> list[Parser]:
+    bodies = {name: [t.body[5:] for t in tags[name] if t.kind == flv.VIDEO and len(t.body) > 5] for name in WHOLE}
+
+    def read(codec: PictureCodec, record: bytes) -> Callable[[bytes], object]:
+        def parse(data: bytes) -> object:
+            pictures = CodedPictures()
+            pictures.configure(codec, record)
+            pictures.take(data)
+            return pictures.configure(codec, data)
+
+        return parse
+
+    av1, vp9 = (bodies[name] for name in WHOLE)
+    return [
+        Parser("pictures av1", read("av1", av1[0]), av1[1:8], (Mp4Error, BitstreamError)),
+        Parser("pictures vp9", read("vp9", vp9[0]), vp9[1:8], (Mp4Error, BitstreamError)),
+        Parser("colorInfo", read_colour_info, [COLOURS], ()),
+    ]
 
 
 def demuxed(name: str, data: bytes, dice: Dice) -> int:

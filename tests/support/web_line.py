@@ -30,6 +30,10 @@ class Line:
     hold_after: int = 0
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
+    @property
+    def idle(self) -> bool:
+        return not self._open
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:

@@ -5,6 +5,7 @@ only what it must, and `verify_clip` checks a clip before it is published.
 """
 
 from services.clipper.cutting.cut import CutPart, CutResult, cut_exact, cut_fast
+from services.clipper.cutting.joined import join_plans, parts_of
 from services.clipper.cutting.plan import Candidate, CutPlan, plan_cut
 from services.clipper.cutting.verify import verify_clip
 from shared.media.seams.errors import ClipFaulty, CutError, EmptyCut, MixedConfigs, SegmentUnreadable, Stopped
@@ -26,6 +27,8 @@ __all__ = [
     "Stopped",
     "cut_exact",
     "cut_fast",
+    "join_plans",
+    "parts_of",
     "plan_cut",
     "verify_clip",
 ]

@@ -16,15 +16,10 @@ import numpy as np
 
 from services.clipper.cutting.plan import ClipSpan
 from shared.media.model import Int64s
-from shared.media.mp4.aac import read_aac
-from shared.media.mp4.entries import codec_record
+from shared.media.preroll import preroll
 from shared.media.seams.source import Audio
 
-# What a decoder needs before its output is right: AAC overlaps two frames, and its SBR tool needs one more
-# (ISO/IEC 14496-3, 4.6.18); Opus converges in 80 ms (RFC 7845, 4.6).
-OPUS_PREROLL = Fraction(80, 1000)
-AAC_PREROLL, SBR_PREROLL = 1, 2
-AAC_FRAME = 1024
+LOOK_BACK = 64  # packets before the first one, of which the smallest tells how many of them hold its data
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +64,12 @@ def _positioned(span: ClipSpan, clip_time: Fraction) -> AudioPart | None:
     return AudioPart(audio, rows, audio.at[rows] + round(clip_time * rate - start))
 
 
-def preroll(audio: Audio) -> int:
-    """Return the number of packets that only warm up a decoder."""
-    if audio.config.codec == "opus":
-        return ceil(OPUS_PREROLL * audio.config.timescale / audio.usual)
-    return SBR_PREROLL if read_aac(codec_record(audio.config)).frame > AAC_FRAME else AAC_PREROLL
-
-
 def _with_preroll(part: AudioPart) -> AudioPart:
     """Prepend the warm-up packets, as far as the packets before the first one have no hole."""
     audio, first = part.audio, int(part.rows[0])
     usual = audio.usual
-    count = preroll(audio)
+    smallest = int(audio.table.size[max(first - LOOK_BACK, 0) : first + 1].min())
+    count = preroll(audio.config, usual, smallest)
     begin = first
     while begin > 0 and first - begin < count and audio.at[begin] - audio.at[begin - 1] < 2 * usual:
         begin -= 1

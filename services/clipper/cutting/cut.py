@@ -10,11 +10,12 @@ from threading import Event
 from typing import Literal
 
 from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rate, video_track
+from services.clipper.cutting.joined import joins
 from services.clipper.cutting.plan import Candidate, CutPlan, Missing
 from services.clipper.cutting.prints import Print
 from services.clipper.cutting.render import Rendered, render
 from services.clipper.cutting.samples import Spool
-from services.clipper.cutting.sound import make_sound, sound_differs
+from services.clipper.cutting.sound import make_sounds, sound_differs
 from services.clipper.movie.movie import Movie, MovieTrack, write_movie
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.errors import CutError, MixedConfigs, Stopped
@@ -38,7 +39,7 @@ class CutResult:
     `exact` says which of the plan's two selections it holds. `method` is "copy" when every frame is copied from the
     recording, "smart" when some are, "reencode" when none is; `reason` says why frames were encoded.
     `damaged` counts frames that cannot be decoded, where the one before is shown instead. `rate` is None where frame
-    durations vary.
+    durations vary. `packets` counts those of each sound track.
     """
 
     path: Path
@@ -55,7 +56,7 @@ class CutResult:
     encoded: int = 0
     damaged: int = 0
     rate: Fraction | None = None
-    packets: int = 0
+    packets: tuple[int, ...] = ()
     parts: tuple[CutPart, ...] = ()
     prints: tuple[Print, ...] = field(default=(), repr=False)
 
@@ -95,18 +96,17 @@ def _write(selection: Candidate, rendered: Rendered | None, out: Path, spool: Sp
     tracks: list[MovieTrack] = []
     if rendered is not None:
         tracks.append(video_track(rendered.parts, selection.spans, rendered.config, rendered.extra_entries))
-    sound = make_sound(selection.spans, spool, stop)
-    if sound is not None:
-        tracks.append(sound)
+    sounds = make_sounds(selection.spans, spool, stop, joined=joins(selection) > 0)
+    tracks += sounds
     spool.flush()
     try:
         movie = write_movie(out, tracks, window=(Fraction(0), selection.duration), tick=_halt(stop))
     except Mp4Error as error:
         raise CutError(f"clip cannot be written: {error}") from error
-    return _result(selection, rendered, movie, 0 if sound is None else len(sound.samples))
+    return _result(selection, rendered, movie, tuple(len(sound.samples) for sound in sounds))
 
 
-def _result(selection: Candidate, rendered: Rendered | None, movie: Movie, packets: int) -> CutResult:
+def _result(selection: Candidate, rendered: Rendered | None, movie: Movie, packets: tuple[int, ...]) -> CutResult:
     parts = rendered.parts if rendered is not None else ()
     encoded = sum(len(part.at) for part in parts if part.kind == "encode")
     method: Method = "copy" if not encoded else "smart" if encoded < selection.frames else "reencode"

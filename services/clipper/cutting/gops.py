@@ -14,11 +14,14 @@ import numpy as np
 
 from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.samples import SampleReader
+from shared.media.bitstream import av1, vp9
+from shared.media.bitstream.av1 import scene_obus, split_obus
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_entry import is_intra, recovery_count
-from shared.media.bitstream.nal import RandomAccess, entry_of, split_sample
+from shared.media.bitstream.nal import RandomAccess, entry_of, join_sample, split_sample
 from shared.media.bitstream.records import length_size_of, video_codec
-from shared.media.model import Int64s
+from shared.media.bitstream.sei import picture_sei, static_sei, with_picture_sei
+from shared.media.model import FRAME_CODECS, Int64s, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.source import Video
 
@@ -59,6 +62,8 @@ def split_span(span: ClipSpan, reader: SampleReader, *, recovery: bool = True) -
 
 def entry_at(video: Video, row: int, reader: SampleReader) -> RandomAccess:
     """Return how a decoder can enter at sample `row`; a damaged sample is no entry."""
+    if video.config.codec in FRAME_CODECS:
+        return RandomAccess.CLEAN if _is_key(video, row, reader) else RandomAccess.NONE
     return entry_of(video_codec(video.config), nals_at(video, row, reader))
 
 
@@ -77,6 +82,48 @@ def nals_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
         return split_sample(reader.read(row), length_size_of(video.config))
     except BitstreamError:
         return []
+
+
+def scene_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
+    """Return the units of sample `row` that describe the colour of a whole scene (HDR)."""
+    if video.config.codec == "vp9":
+        return []  # its container tells
+    if video.config.codec == "av1":
+        return [obu.whole for obu in scene_obus(_obus_at(row, reader))]
+    return static_sei(video_codec(video.config), nals_at(video, row, reader))
+
+
+def beside_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
+    """Return the units of sample `row` that belong to its picture: captions, dynamic HDR, orientation."""
+    if video.config.codec == "vp9":
+        return []
+    if video.config.codec == "av1":
+        return [obu.whole for obu in _obus_at(row, reader) if obu.metadata == av1.ITU_T35]
+    return picture_sei(video_codec(video.config), nals_at(video, row, reader))
+
+
+def with_beside(config: TrackConfig, sample: bytes, units: list[bytes]) -> bytes:
+    """Return an encoded sample with the units of its picture in the recording."""
+    if config.codec in FRAME_CODECS:
+        return av1.with_scene(sample, units) if units else sample
+    codec, size = video_codec(config), length_size_of(config)
+    return join_sample(with_picture_sei(codec, split_sample(sample, size), units), size)
+
+
+def _obus_at(row: int, reader: SampleReader) -> list[av1.Obu]:
+    """Read the OBUs of an AV1 sample; none when it is damaged."""
+    try:
+        return list(split_obus(reader.read(row)))
+    except BitstreamError:
+        return []
+
+
+def _is_key(video: Video, row: int, reader: SampleReader) -> bool:
+    sample = reader.read(row)
+    try:
+        return vp9.is_entry(sample) if video.config.codec == "vp9" else av1.is_entry(split_obus(sample))
+    except (BitstreamError, Mp4Error):
+        return False
 
 
 def decode_start(video: Video, first_shown: int, reader: SampleReader) -> int:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from services.clipper.cutting.packets import place_packets
+from services.clipper.sealed_path import SealedPath
+from shared.media.bitstream.mpeg_audio import HEADER, read_mpeg_audio
 from shared.media.model import Int64s, SampleTable, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.fragments import read_fragments
@@ -128,26 +130,26 @@ def _load(run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Seq
     _check_whole(tables, tracks, group, lead.timescale)
     if lead.kind == "video" and lead.track_id in tables:
         _check_filled(tables[lead.track_id])
-    video = audio = None
-    late = Fraction(0)
+    video, sounds = None, dict[int, Audio]()
+    late = Fraction(0)  # pictures are counted from a late first stamp, and sound is moved by as much
     for track in tracks:
         table = tables.get(track.track_id)
         if table is None or not len(table):
             continue
         if track.kind == "video" and video is None:
             video, late = _video(track, table, run)
-        elif track.kind == "audio" and audio is None:
-            audio = _audio(track, table, run.origin)
-    if audio is not None and late:  # pictures are counted from a late first stamp: move sound by as much
-        audio = replace(audio, base=audio.base + late)
+        elif track.kind == "audio":
+            sounds[track.track_id] = _audio(track, table, run.origin + late)
+    main = next((track.track_id for track in tracks if track.kind == "audio"), 0)
     first, last = group[0], group[-1]
     return Piece(
         run.session,
         run.origin + Fraction(first.start, lead.timescale),
         run.origin + Fraction(last.start + last.duration, lead.timescale),
         video,
-        audio,
+        sounds.pop(main, None),
         paths,
+        tuple(sounds.values()),
     )
 
 
@@ -185,14 +187,21 @@ def _check_filled(table: SampleTable) -> None:
     """Check that no file's first or last picture is all zeros: a power cut leaves zeros where nothing was written."""
     edges = np.flatnonzero(np.diff(table.source, prepend=-1, append=-1))
     for row in sorted({*edges[:-1].tolist(), *(edges[1:] - 1).tolist()}):
-        path = table.files[int(table.source[row])]
-        try:
-            with path.open("rb", buffering=0) as file:
-                begin = os.pread(file.fileno(), min(_TOLD, int(table.size[row])), int(table.offset[row]))
-        except OSError as error:
-            raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
-        if not any(begin):
-            raise SegmentUnreadable(path, "holds zeros")
+        if not any(_begin(table, row, _TOLD)):
+            raise SegmentUnreadable(table.files[int(table.source[row])], "holds zeros")
+
+
+def _begin(table: SampleTable, row: int, most: int, *, clear: bool = False) -> bytes:
+    """Read the first bytes of a sample: as they lie in the file, or those that were encrypted."""
+    path = table.files[int(table.source[row])]
+    try:
+        at, size = int(table.offset[row]), min(most, int(table.size[row]))
+        if clear and isinstance(path, SealedPath):
+            return path.clear()[at : at + size]
+        with path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), size, at)
+    except OSError as error:
+        raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
 
 
 def _video(config: TrackConfig, table: SampleTable, run: Run) -> tuple[Video, Fraction]:
@@ -215,6 +224,9 @@ def _distinct(pts: Int64s) -> Int64s:
 
 
 def _audio(config: TrackConfig, table: SampleTable, base: Fraction) -> Audio:
+    if config.codec == "mp3":  # its sample entry is that of all layers
+        frame = read_mpeg_audio(_begin(table, 0, HEADER, clear=True))
+        config = config if frame is None else replace(config, codec=frame.codec)
     rows, at = place_packets(table, config.timescale)
     return Audio(config, table if len(rows) == len(table) else _chosen(table, rows), at, base)
 

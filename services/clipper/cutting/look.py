@@ -14,6 +14,7 @@ import numpy as np
 
 from services.clipper.cutting.cut import CutPart, CutResult
 from services.clipper.cutting.decode import LEARN, decode_rows, skip_unused
+from services.clipper.cutting.joined import joins
 from services.clipper.cutting.layout import TrackLayout
 from services.clipper.cutting.plan import Candidate
 from services.clipper.cutting.prints import fingerprint
@@ -25,7 +26,7 @@ BEFORE, AFTER = 3, 6  # frames checked before and after a seam
 NEAR = 60  # windows with fewer frames between them are checked as one: the GOP is decoded anyway
 REORDER = 8  # frames by which decoding starts before the window, for pictures shown before their entry
 FIRST_PACKETS = 50
-MOST_SEAMS = 12  # in a clip with more (many gaps) only the first and last ones are checked
+MOST_SEAMS = 12  # of a range with more (many gaps) only the first and last ones are checked
 # Mean and largest difference of brightness (0 to 255) that good encoding stays far below.
 MEAN_OFF, MOST_OFF = 4.0, 30.0
 
@@ -35,7 +36,7 @@ def check_pictures(result: CutResult, selection: Candidate, video: TrackLayout, 
 
     A copied picture that does not decode is accepted when it does not decode in the recording either.
     """
-    windows = _windows(result)
+    windows = _windows(result, MOST_SEAMS * (joins(selection) + 1))
 
     def look(share: Sequence[tuple[int, int]]) -> None:
         with av.open(str(result.path)) as container:
@@ -50,18 +51,25 @@ def check_pictures(result: CutResult, selection: Candidate, video: TrackLayout, 
 
 
 def check_sound(result: CutResult) -> None:
-    """Check that at least one of the first packets decodes to sound: damage in the recording may spoil others."""
-    try:
-        with av.open(str(result.path)) as container:
-            for number, packet in enumerate(container.demux(audio=0)):
-                with suppress(av.error.FFmpegError):
-                    if packet.decode():
-                        return
-                if number > FIRST_PACKETS:
-                    break
-    except av.error.FFmpegError as error:
-        raise ClipFaulty(f"cannot be read: {error.strerror}") from error
-    raise ClipFaulty("the sound cannot be decoded")
+    """Check that of each sound track one of the first packets decodes: damage in the recording may spoil others."""
+    for track in range(len(result.packets)):
+        try:
+            with av.open(str(result.path)) as container:
+                heard = _is_heard(container, track)
+        except av.error.FFmpegError as error:
+            raise ClipFaulty(f"cannot be read: {error.strerror}") from error
+        if not heard:
+            raise ClipFaulty("the sound cannot be decoded")
+
+
+def _is_heard(container: av.container.InputContainer, track: int) -> bool:
+    for number, packet in enumerate(container.demux(audio=track)):
+        with suppress(av.error.FFmpegError):
+            if packet.decode():
+                return True
+        if number > FIRST_PACKETS:
+            break
+    return False
 
 
 @dataclass(eq=False)
@@ -150,11 +158,11 @@ class _Look:
         return found
 
 
-def _windows(result: CutResult) -> list[tuple[int, int]]:
+def _windows(result: CutResult, most: int) -> list[tuple[int, int]]:
     """Return the windows of frames, [first, end), to check: around each seam, at the start and at the end."""
     seams = [part.first for part in result.parts] + [result.frames]
-    if len(seams) > MOST_SEAMS:
-        seams = seams[: MOST_SEAMS // 2] + seams[-MOST_SEAMS // 2 :]
+    if len(seams) > most:
+        seams = seams[: most // 2] + seams[-most // 2 :]
     windows: list[tuple[int, int]] = []
     for seam in seams:
         first, end = max(seam - BEFORE, 0), min(seam + AFTER, result.frames)

@@ -13,19 +13,32 @@ import numpy as np
 from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rate
 from services.clipper.cutting.decode import decode_rows
 from services.clipper.cutting.entering import check_entry, counted_rows, counted_samples
-from services.clipper.cutting.gops import NOTHING, Split, decode_start, nals_at, split_span
+from services.clipper.cutting.frame_encoder import FrameEncoder
+from services.clipper.cutting.gops import (
+    NOTHING,
+    Split,
+    beside_at,
+    decode_start,
+    nals_at,
+    scene_at,
+    split_span,
+    with_beside,
+)
 from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.prints import Print, fingerprint
 from services.clipper.cutting.samples import SampleReader, Spool
 from shared.media.bitstream.errors import BitstreamError
-from shared.media.bitstream.nal import break_link, join_sample, static_sei
-from shared.media.bitstream.params import H264_SPS, HEVC_SPS, nal_type, read_sps, set_types
-from shared.media.bitstream.records import length_size_of, sets_of, video_codec, with_gaps, with_sets
-from shared.media.model import Int64s, TrackConfig
+from shared.media.bitstream.nal import break_link, join_sample
+from shared.media.bitstream.params import nal_type, set_types
+from shared.media.bitstream.records import length_size_of, video_codec, with_gaps
+from shared.media.model import FRAME_CODECS, Int64s, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.encode import JoiningEncoder, Style
 from shared.media.seams.errors import CutError
+from shared.media.seams.forms import pixel_format
 from shared.media.seams.source import Video, same_stream
+
+Encoder = JoiningEncoder | FrameEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +82,21 @@ class _Renderer:
 
     def run(self) -> Rendered:
         target = main_config(self.spans)
-        encoder = JoiningEncoder(self._style(target), self._inner_sets(target), alone=bool(self.alone))
+        encoder = self._encoder(target)
         for span in self.spans:
             with SampleReader(span.video.table) as reader:
                 self._span(span, target, encoder, reader)
         if self.counted:
             target = replace(target, sample_entry=with_gaps(target))
         copied = any(part.kind == "copy" for part in self.parts)
-        entry = with_sets(target, encoder.sets, keep=copied) if encoder.sets else target.sample_entry
+        config = encoder.track(target, copied=copied)
         reasons = "; ".join(dict.fromkeys(reason for reason in self.reasons if reason))
-        config = replace(target, sample_entry=entry)
         return Rendered(tuple(self.parts), config, (), reasons, self.damaged, tuple(self.prints))
+
+    def _encoder(self, target: TrackConfig) -> Encoder:
+        if target.codec in FRAME_CODECS:
+            return FrameEncoder(self._style(target), alone=bool(self.alone))
+        return JoiningEncoder(self._style(target), self._inner_sets(target), alone=bool(self.alone))
 
     def _inner_sets(self, target: TrackConfig) -> list[bytes]:
         """Return the parameter sets that the recording repeats between its pictures."""
@@ -100,7 +117,7 @@ class _Renderer:
         depth, busiest = max(video.depth for video in alike), max(map(_peak, alike))
         return Style(target, rate, depth, busiest, live=False)
 
-    def _span(self, span: ClipSpan, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader) -> None:
+    def _span(self, span: ClipSpan, target: TrackConfig, encoder: Encoder, reader: SampleReader) -> None:
         split = self._split(span, target, reader)
         if len(split.head) or len(split.tail):
             self.reasons.append(split.reason or "a point lies inside a GOP")
@@ -148,21 +165,25 @@ class _Renderer:
         self._add(self._spooled(span, "copy", span.video.at[rows], [sample], [True]))
 
     def _encode(
-        self, span: ClipSpan, rows: Int64s, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader
+        self, span: ClipSpan, rows: Int64s, target: TrackConfig, encoder: Encoder, reader: SampleReader
     ) -> None:
         if not len(rows):
             return
         video = span.video
         shown = np.sort(video.at[rows])
-        codec = video_codec(video.config)
         first = decode_start(video, int(shown[0]), reader)
-        scene = static_sei(codec, nals_at(video, first, reader))
-        frames = _ahead(self._frames(span, rows, target, reader))
-        pictures = encoder.encode(frames, scene if codec == target.codec else ())
+        scene = scene_at(video, first, reader) if video.config.codec == target.codec else ()
+        frames = _ahead(self._frames(span, rows, encoder.pixels, reader, target))
+        pictures = encoder.encode(frames, scene)
         order, sizes, offsets, sync = [], [], [], []
+        kept = video.config.codec == target.codec == encoder.codec
+        by_time = rows[np.argsort(video.at[rows])].tolist()
         for picture in pictures:
-            offsets.append(self.spool.append(picture.payload))
-            sizes.append(len(picture.payload))
+            payload = picture.payload
+            if kept:
+                payload = with_beside(target, payload, beside_at(video, by_time[picture.frame], reader))
+            offsets.append(self.spool.append(payload))
+            sizes.append(len(payload))
             order.append(picture.frame)
             sync.append(picture.sync)
         if sorted(order) != list(range(len(rows))):
@@ -196,13 +217,13 @@ class _Renderer:
         )
 
     def _frames(
-        self, span: ClipSpan, rows: Int64s, target: TrackConfig, reader: SampleReader
+        self, span: ClipSpan, rows: Int64s, pixels: str, reader: SampleReader, target: TrackConfig
     ) -> Iterator[av.VideoFrame]:
         """Decode the frames `rows` in the target's picture size, and count damaged ones."""
         ends = (self.done, self.done + len(rows) - 1)
         for number, found in enumerate(decode_rows(span.video, rows, reader, self.stop), self.done):
             self.damaged += not found.whole
-            frame = _fitted(found.frame or _black(span.video.config), target)
+            frame = _fitted(found.frame or _black(span.video.config), target, pixels)
             if number in ends:
                 self.prints.append(Print(number, fingerprint(frame)))
             yield frame
@@ -234,21 +255,11 @@ def main_config(spans: Sequence[ClipSpan]) -> TrackConfig:
     return max((span.video.config for span in spans), key=weight)
 
 
-def _fitted(frame: av.VideoFrame, target: TrackConfig) -> av.VideoFrame:
-    """Return the frame in the target's picture size and pixel format."""
-    wanted = pixel_format(target)
-    if (frame.width, frame.height) == (target.width, target.height) and frame.format.name.replace("j", "") == wanted:
+def _fitted(frame: av.VideoFrame, target: TrackConfig, pixels: str) -> av.VideoFrame:
+    """Return the frame in the target's picture size and a pixel format."""
+    if (frame.width, frame.height) == (target.width, target.height) and frame.format.name.replace("j", "") == pixels:
         return frame
-    return frame.reformat(width=target.width, height=target.height, format=wanted)
-
-
-def pixel_format(config: TrackConfig) -> str:
-    """Return FFmpeg's name of the pixel format that a track's SPS describes."""
-    codec = video_codec(config)
-    sps = next(nal for nal in sets_of(config) if nal_type(codec, nal) in (H264_SPS, HEVC_SPS))
-    picture = read_sps(codec, sps)
-    name = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}[picture.chroma]
-    return f"{name}{picture.depth_luma}le" if picture.depth_luma > 8 else name
+    return frame.reformat(width=target.width, height=target.height, format=pixels)
 
 
 def _black(config: TrackConfig) -> av.VideoFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from threading import Event
 
@@ -24,6 +25,19 @@ from shared.media.transcode.sound_run import Samples, open_sound_encoder
 from shared.media.transcode.streams import FLICKS, Packet
 
 BITRATE = 96_000  # per channel
+RATES = (32000, 44100, 48000)
+
+
+def can_encode(spans: Sequence[ClipSpan]) -> bool:
+    """Return whether the spans have sound, and of a form that can be encoded."""
+    rate, channels = _form(spans)
+    return rate in RATES and layout_of(channels) is not None
+
+
+def _form(spans: Sequence[ClipSpan]) -> tuple[int, int]:
+    """Return the rate of the spans' sound and its most channels; zeros where there is none."""
+    configs = [span.piece.audio.config for span in spans if span.piece.audio is not None]
+    return (configs[0].sample_rate if configs else 0), max((config.channels for config in configs), default=0)
 
 
 def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
@@ -31,11 +45,9 @@ def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
 
     The packets go into `spool`; their times are clip time. Stopped when `stop` is set.
     """
-    audios = [span.piece.audio for span in spans if span.piece.audio is not None]
-    rate = audios[0].config.sample_rate
-    channels = max(audio.config.channels for audio in audios)
+    rate, channels = _form(spans)
     layout = layout_of(channels)
-    if layout is None or rate not in (32000, 44100, 48000):
+    if layout is None or rate not in RATES:
         raise CutError(f"sound of {channels} channels at {rate} Hz cannot be joined with other sound")
     context = open_sound_encoder("aac", rate, layout, BITRATE * channels)
     packets: list[tuple[int, bytes]] = []
@@ -47,7 +59,8 @@ def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
     if (rest := fifo.read(0, partial=True)) is not None:
         packets += _packets(context, rest)
     packets += _packets(context, None)
-    config = aac_config(bytes(context.extradata or b""))
+    language = next((span.piece.audio.config.language for span in spans if span.piece.audio is not None), "")
+    config = replace(aac_config(bytes(context.extradata or b"")), language=language)
     return Audio(config, _table(packets, spool), np.array([at for at, _ in packets], np.int64), Fraction(0))
 
 

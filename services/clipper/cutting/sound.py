@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Event
 
@@ -11,25 +11,67 @@ import numpy as np
 from services.clipper.cutting.assemble import AUDIO_TRACK, merge_files
 from services.clipper.cutting.audio import AudioPart, lay_audio
 from services.clipper.cutting.plan import ClipSpan
-from services.clipper.cutting.resound import encode_sound
+from services.clipper.cutting.resound import can_encode, encode_sound
 from services.clipper.cutting.samples import Spool
 from services.clipper.movie.movie import MovieTrack
 from shared.media.model import Int64s, SampleTable
 from shared.media.seams.silence import silent_packet
-from shared.media.seams.source import same_stream
+from shared.media.seams.source import Audio, same_stream
 
 REPEATS = 512  # copies of the silent packet in the spool, side by side, so that long holes are few ranges to copy
 
 
 def sound_differs(spans: Sequence[ClipSpan]) -> bool:
-    """Return whether the spans' sound cannot share one track without encoding."""
+    """Return whether the spans' sound, in any of its tracks, cannot share one without encoding."""
+    return any(map(_differs, _each_sound(spans)))
+
+
+def make_sounds(spans: Sequence[ClipSpan], spool: Spool, stop: Event, *, joined: bool = False) -> list[MovieTrack]:
+    """Lay out all sound tracks of the spans from time 0 on, the first one first. New packets go into `spool`.
+
+    Where ranges are `joined`, whole packets do not fit the points of each to the sample, and a decoder would overlap
+    what never was side by side: there it is encoded again, where that can be done.
+    """
+    made: list[MovieTrack] = []
+    for number, own in enumerate(_each_sound(spans)):
+        if number and _differs(own) and not can_encode(own):
+            continue  # a further track that cannot be joined is left out
+        if (track := _make_sound(own, spool, stop, joined=joined)) is not None:
+            made.append(replace(track, config=replace(track.config, track_id=AUDIO_TRACK + len(made))))
+    return made
+
+
+def _each_sound(spans: Sequence[ClipSpan]) -> Iterator[Sequence[ClipSpan]]:
+    """Yield the spans once with their first sound track, then with each further one, where they have it.
+
+    Sessions' tracks are the same when they have the same language; without one, when they have the same number.
+    """
+    yield spans
+    named = [_by_name(span.piece.further) for span in spans]
+    for name in dict.fromkeys(name for names in named for name in names):
+        yield [
+            replace(span, piece=replace(span.piece, audio=names.get(name)))
+            for span, names in zip(spans, named, strict=True)
+        ]
+
+
+def _by_name(sounds: Sequence[Audio]) -> dict[tuple[str, int], Audio]:
+    found: dict[tuple[str, int], Audio] = {}
+    for audio in sounds:
+        language = audio.config.language
+        alike = sum(1 for known, _ in found if known == language)
+        found[language, alike if language else audio.config.track_id] = audio
+    return found
+
+
+def _differs(spans: Sequence[ClipSpan]) -> bool:
     configs = [span.piece.audio.config for span in spans if span.piece.audio is not None]
     return any(not same_stream(configs[0], config) for config in configs)
 
 
-def make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> MovieTrack | None:
-    """Lay out the sound of the spans from time 0 on; None when there is none. New packets go into `spool`."""
-    if sound_differs(spans):
+def _make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event, *, joined: bool) -> MovieTrack | None:
+    """Lay out one sound track of the spans; None when there is none."""
+    if _differs(spans) or (joined and can_encode(spans)):
         audio = encode_sound(spans, spool, stop)
         parts = [AudioPart(audio, np.arange(len(audio.at)), audio.at)]
     else:

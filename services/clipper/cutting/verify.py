@@ -20,7 +20,7 @@ def verify_clip(result: CutResult, plan: CutPlan, stop: Event | None = None) -> 
 
     Always: moov first, all media inside, frame count, durations, steady decode times. For an exact clip, the pictures
     around every seam, at the start and at the end are also decoded, and encoded ones are compared with the
-    recording's; of the sound, the start is decoded. The work does not grow with the length of the clip.
+    recording's; of each sound track, the start is decoded. The work does not grow with the length of the clip.
     """
     tracks = read_layout(result.path)
     video = next((track for track in tracks if track.kind == "vide"), None)
@@ -35,7 +35,7 @@ def verify_clip(result: CutResult, plan: CutPlan, stop: Event | None = None) -> 
 
 def _check_tracks(result: CutResult, tracks: Sequence[TrackLayout]) -> None:
     kinds = sorted(track.kind for track in tracks)
-    expected = ["soun"] * bool(result.packets) + ["vide"] * bool(result.frames)
+    expected = ["soun"] * len(result.packets) + ["vide"] * bool(result.frames)
     if kinds != expected:
         raise ClipFaulty(f"tracks are {kinds}, not {expected}")
     for track in tracks:
@@ -45,9 +45,9 @@ def _check_tracks(result: CutResult, tracks: Sequence[TrackLayout]) -> None:
             raise ClipFaulty(f"{track.kind}: {track.entries} sample entries")
         if track.duration > result.duration + Fraction(1, 1000):
             raise ClipFaulty(f"{track.kind}: plays {float(track.duration)} s of {float(result.duration)}")
-    sound = next((track for track in tracks if track.kind == "soun"), None)
-    if sound is not None and len(sound.steps) != result.packets:
-        raise ClipFaulty(f"{len(sound.steps)} audio packets of {result.packets}")
+    packets = tuple(len(track.steps) for track in tracks if track.kind == "soun")
+    if packets != result.packets:
+        raise ClipFaulty(f"{packets} audio packets of {result.packets}")
 
 
 def _check_video(result: CutResult, video: TrackLayout) -> None:

@@ -45,16 +45,22 @@ def find_frame(path: Path, at: Fraction | None, stop: Event, key: bytes | None =
     """
     options = {"decryption_key": key.hex()} if key else {}
     with av.open(str(path), container_options=options) as container:
-        if not container.streams.video:
-            raise Rejected("the clip has no pictures")
-        stream = container.streams.video[0]
-        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-        stream.codec_context.thread_type, stream.codec_context.thread_count = "SLICE", DECODE_THREADS
+        stream = video_of(container)
         if at is not None:
             return _at(container, stream, at, stop)
         length = Fraction(container.duration or 0, av.time_base)
         moments = [length * (2 * n + 1) / (2 * CANDIDATES) for n in range(CANDIDATES)]
         return max((_at(container, stream, moment, stop) for moment in moments), key=lambda found: score(found.frame))
+
+
+def video_of(container: av.container.InputContainer) -> VideoStream:
+    """Return the stream of pictures, its decoder bounded; Rejected without one."""
+    if not container.streams.video:
+        raise Rejected("there are no pictures")
+    stream = container.streams.video[0]
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+    stream.codec_context.thread_type, stream.codec_context.thread_count = "SLICE", DECODE_THREADS
+    return stream
 
 
 def score(frame: av.VideoFrame) -> float:
@@ -72,6 +78,15 @@ def score(frame: av.VideoFrame) -> float:
 def _at(container: av.container.InputContainer, stream: VideoStream, at: Fraction, stop: Event) -> Found:
     base = stream.time_base or Fraction(1)
     container.seek(max(int(at / base), 0), stream=stream, backward=True)
+    return shown_at(container, stream, at, stop)
+
+
+def shown_at(container: av.container.InputContainer, stream: VideoStream, at: Fraction, stop: Event) -> Found:
+    """Decode from where the container stands, and return the frame on show at a moment (s), or else the next one.
+
+    Rejected when nothing can be decoded, Stopped.
+    """
+    base = stream.time_base or Fraction(1)
     before: av.VideoFrame | None = None
     found: av.VideoFrame | None = None
     after: av.VideoFrame | None = None
@@ -81,7 +96,7 @@ def _at(container: av.container.InputContainer, stream: VideoStream, at: Fractio
             break
         before, found = found, frame
     if found is None:
-        raise Rejected("no picture of the clip can be decoded")
+        raise Rejected("no picture can be decoded")
     return Found(
         found, stream.sample_aspect_ratio or Fraction(1), max((found.pts or 0) * base, Fraction(0)), before, after
     )

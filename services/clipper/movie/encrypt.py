@@ -54,7 +54,7 @@ def encrypt_movie(clear: Path, out: Path, key: ContentKey, tick: Tick = lambda _
     """Write a clip of ours, `clear`, to `out` with its samples encrypted; it appears whole or not at all.
 
     `tick` is called now and then; an exception from it ends the work. Mp4Error for a file that is not `ftyp moov
-    mdat` or whose pictures are neither H.264 nor HEVC, OSError from the disk.
+    mdat`, OSError from the disk.
     """
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
     source = os.open(clear, os.O_RDONLY | os.O_CLOEXEC)
@@ -111,10 +111,8 @@ def _track(source: int, moov: bytes, trak: Box, ivs: Ivs, tick: Tick) -> _Track:
     places = places_of(moov, table)
     stsd = need(moov, table, b"stsd")
     configs = [read_entry(moov[e.start : e.end], 1, 1) for e in children(moov, stsd.body + 8, stsd.end)]
-    if configs[0].kind == "audio":
+    if any(config.codec not in {"h264", "hevc"} for config in configs):  # sound, and pictures without NAL units
         return _Track(table, places, Auxiliary(tuple(ivs.take() for _ in places.size), subsampled=False))
-    if any(config.codec not in {"h264", "hevc"} for config in configs):
-        raise Mp4Error("pictures of this codec cannot be encrypted")
     splitters, infos = [Splitter(config) for config in configs], []
     for number, (at, size, entry) in enumerate(_listed(places)):
         if number % TICK_EVERY == 0:

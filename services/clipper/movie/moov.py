@@ -15,6 +15,7 @@ from services.clipper.movie.moov_types import Edit, MovieTrack
 from shared.media.model import Int64s
 from shared.media.mp4.boxes import Mp4Error, box, full_box
 from shared.media.mp4.init import MATRIX, media_header, media_info, sample_descriptions, track_header
+from shared.media.segment_files import AUDIO_ID
 
 __all__ = ["Edit", "MovieTrack", "build_moov", "check_track", "movie_timescale"]
 
@@ -83,7 +84,9 @@ def _trak(
         b"" if whole else _edit_list(lengths, media_times),
         box(b"mdia", *media_header(track.config, media), information),
     )
-    return duration, box(b"trak", track_header(track.config, duration), *parts)
+    return duration, box(
+        b"trak", track_header(track.config, duration, enabled=track.config.track_id <= AUDIO_ID), *parts
+    )
 
 
 def _edits(track: MovieTrack, start: Fraction, end: Fraction) -> tuple[Edit, ...]:

@@ -1,16 +1,23 @@
-"""The CODECS attribute of an HLS rendition (RFC 6381), read from its init segment.
+"""The attributes CODECS (RFC 6381) and VIDEO-RANGE of an HLS rendition, read from its init segment.
 
-avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
+avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. av01: AV1 Codec ISO Media File Format Binding, 5. vp09: VP Codec
+ISO Media File Format Binding, "Codecs Parameter String". mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
+mp4a.6B and mp4a.69: MPEG audio, by its objectTypeIndication (RFC 6381, 3.3); browsers do not know mp4a.40.34.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shared.media.bitstream.mpeg_audio import LOWEST_MPEG1
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
+from shared.media.mp4.hdr import colour_of
 from shared.media.tracks import TrackConfig
+
+_RANGES = {16: "PQ", 18: "HLG"}
+_NAMES = {"opus": "opus", "ac3": "ac-3", "eac3": "ec-3"}
 
 
 def codecs_of(tracks: Iterable[TrackConfig]) -> str:
@@ -21,15 +28,33 @@ def codecs_of(tracks: Iterable[TrackConfig]) -> str:
         return ""
 
 
+def range_of(tracks: Iterable[TrackConfig]) -> str:
+    """Return VIDEO-RANGE (RFC 8216bis, 4.4.6.2), PQ or HLG by the transfer; empty for SDR."""
+    try:
+        found = [colour_of(track) for track in tracks if track.kind == "video"]
+    except Mp4Error:
+        return ""
+    return next((_RANGES[colour.transfer] for colour in found if colour and colour.transfer in _RANGES), "")
+
+
 def _name(track: TrackConfig) -> str:
-    if track.codec == "opus":
-        return "opus"
+    if (name := _NAMES.get(track.codec)) is not None:
+        return name
+    if track.codec in ("mp2", "mp3"):
+        return "mp4a.6B" if track.sample_rate >= LOWEST_MPEG1 else "mp4a.69"
     record = codec_record(track)
+    return f"mp4a.40.{read_aac(record).kind}" if track.kind == "audio" else _picture_name(track, record)
+
+
+def _picture_name(track: TrackConfig, record: bytes) -> str:
     if track.codec == "h264":
         return f"avc1.{record[1:4].hex()}"
     if track.codec == "hevc":
         return hevc_name(record)
-    return f"mp4a.40.{read_aac(record).kind}"
+    if track.codec == "vp9":
+        return f"vp09.{record[4]:02d}.{record[5]:02d}.{record[6] >> 4:02d}"
+    tier, depth = "H" if record[2] & 0x80 else "M", (8, 8, 10, 12)[record[2] >> 5 & 3]
+    return f"av01.{record[1] >> 5}.{record[1] & 31:02d}{tier}.{depth:02d}"
 
 
 def hevc_name(record: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.parts import LARGEST_INIT, Delivery
-from services.gateway.delivery.rebase import Laid, Layout, index_box, lead_of, moved
+from services.gateway.delivery.rebase import Laid, Layout, empty_slot, index_box, lead_of, moved, slot_size
 from services.gateway.domain.errors import StateConflict, no_such
 from services.gateway.http.files import Content, tag_of
 from shared.errors import MediaError
@@ -74,13 +74,16 @@ async def joined_from(delivery: Delivery, first: IndexEntry) -> Joined:
         raise no_such("segment") from error
 
 
-async def file_of(delivery: Delivery, entries: Sequence[IndexEntry], name: str, cache: str) -> Content:
-    """Return a finished range as a file of known size, with an index; NotFound, StateConflict where codecs change."""
+async def file_of(delivery: Delivery, entries: Sequence[IndexEntry], name: str, cache: str, most: int) -> Content:
+    """Return a finished range as a file of known size, with an index of up to `most` segments.
+
+    NotFound, StateConflict where codecs change.
+    """
     await check_alike(delivery, entries)
     joined, layout = await joined_from(delivery, entries[0]), Layout()
     every = [layout.lay(entry) for entry in entries]
     video = next((track for track in joined.tracks if track.kind == "video"), joined.tracks[0])
-    front = joined.head + index_box(video, every)
+    front = joined.head + index_box(video, every, slot_size(most))
     return Content(
         size=len(front) + sum(entry.bytes for entry in entries),
         tag=tag_of(*((entry.key, entry.bytes, entry.start) for entry in entries)),
@@ -106,14 +109,17 @@ async def check_alike(delivery: Delivery, entries: Iterable[IndexEntry]) -> None
         first = tracks
 
 
-async def growing(delivery: Delivery, entries: AsyncIterator[IndexEntry]) -> AsyncIterator[bytes]:
-    """Yield a file of segments as they come; it ends with them, or where codecs change. NotFound without any."""
+async def growing(delivery: Delivery, entries: AsyncIterator[IndexEntry], most: int) -> AsyncIterator[bytes]:
+    """Yield a file of segments as they come, as `file_of` has it but for the index; NotFound without any.
+
+    It ends with the segments, or where codecs change.
+    """
     joined: Joined | None = None
     layout = Layout()
     async for entry in entries:
         if joined is None:
             joined = await joined_from(delivery, entry)
-            yield joined.head
+            yield joined.head + empty_slot(slot_size(most))
         elif await delivery.tracks_of(entry.init_key) != joined.tracks:
             return
         yield await asyncio.to_thread(joined.segment, layout.lay(entry))

@@ -19,6 +19,7 @@ from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.rebase import Laid, Layout
 from services.gateway.domain.errors import NotFound, TooMany
 from shared.errors import MediaError
+from shared.media.tracks import FRAME_CODECS
 from shared.runtime.clock import Clock
 from shared.store.base import ObjectMissing
 
@@ -132,7 +133,10 @@ class Remuxing:
 async def stream(
     delivery: Delivery, room: Remuxing, account: str, entries: AsyncIterator[IndexEntry], pace: Callable[[Laid], Any]
 ) -> AsyncIterator[bytes]:
-    """Yield a transport stream of segments; `pace` is awaited before each. NotFound without any, TooMany."""
+    """Yield a transport stream of segments; `pace` is awaited before each.
+
+    NotFound without any, and for pictures that it does not carry; TooMany.
+    """
     muxer, layout = TsMuxer(), Layout()
     joined: Joined | None = None
     known = ""
@@ -140,6 +144,8 @@ async def stream(
         try:
             async for entry in entries:
                 if joined is None or entry.init_key != known:
+                    if joined is None:
+                        await _carried(delivery, entry)
                     try:
                         fresh = await joined_from(delivery, entry)
                     except NotFound:
@@ -155,6 +161,13 @@ async def stream(
             yield await asyncio.to_thread(muxer.close)
         finally:
             asyncio.get_running_loop().run_in_executor(None, muxer.close)  # a thread may be at a segment
+
+
+async def _carried(delivery: Delivery, entry: IndexEntry) -> None:
+    """Raise NotFound for pictures that a transport stream does not carry."""
+    for track in await delivery.tracks_of(entry.init_key):
+        if track.codec in FRAME_CODECS:
+            raise NotFound(f"a transport stream does not carry {track.codec.upper()}: use .m3u8 or .mp4")
 
 
 def _remuxed(muxer: TsMuxer, joined: Joined, laid: Laid) -> bytes:

@@ -13,14 +13,19 @@ from starlette.responses import Response
 
 from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.parts import Delivery
+from services.gateway.delivery.selection import selected_init, selected_segment, track_of
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.ids import is_id
 from services.gateway.http.files import Content, send
+from shared.errors import MediaError
+from shared.media.segment_head import read_head
 from shared.messages.media import Track
 from shared.store.base import ObjectInfo, ObjectMissing
 
 PIECE: Final = 1 << 18
 TRIES: Final = 3
+LARGEST_SEGMENT: Final = 256 << 20
+MOST_TRACKS: Final = 64
 TRACKS: Final[dict[str, Track]] = {track: track for track in get_args(Track)}
 _SEGMENT: Final = re.compile(r"(\d{8,12})\.m4s")
 _INIT: Final = re.compile(r"init-\d{1,6}\.mp4")
@@ -59,3 +64,23 @@ async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, ca
         return await send(request, Content(info.size, tag, read, cache=cache, what="segment"))
     except ObjectMissing as error:
         raise no_such("segment") from error
+
+
+async def send_selected(request: Request, delivery: Delivery, info: ObjectInfo, number: int, cache: str) -> Response:
+    """Answer with one track of a segment or init segment alone; NotFound when it has none of that id."""
+    folder, _, name = info.key.rpartition("/")
+
+    async def made() -> bytes:
+        if _INIT.fullmatch(name):
+            return selected_init(await delivery.tracks_of(info.key), number)
+        data = await asyncio.to_thread(delivery.store.get, info.key, limit=LARGEST_SEGMENT)
+        tracks = await delivery.tracks_of(f"{folder}/init-{read_head(data).init_number}.mp4")
+        return await asyncio.to_thread(selected_segment, data, track_of(tracks, number))
+
+    try:
+        data = await made()
+    except (ObjectMissing, MediaError) as error:
+        raise no_such("segment") from error
+    tag = f'"{hashlib.sha256(f"{info.key}/{info.size}/{number}".encode()).hexdigest()[:32]}"'
+    content = Content(len(data), tag, lambda at, length: iter((data[at : at + length],)), cache=cache, what="segment")
+    return await send(request, content)

@@ -12,6 +12,7 @@ from fastapi import Request
 from nats.js import JetStreamContext
 
 from services.gateway.delivery.bodies import Bodies
+from services.gateway.delivery.captions import has_captions
 from services.gateway.delivery.index.live import PATIENCE, RETRY_NS, LiveIndex, Shelf
 from services.gateway.domain.errors import no_such
 from services.gateway.http.parts import part_of
@@ -50,6 +51,7 @@ class Delivery:
     _jobs: Bucket[JobRecord] = field(init=False)
     _known_jobs: LRUCache[str, tuple[int, JobRecord]] = field(init=False, default_factory=lambda: LRUCache(MOST_JOBS))
     _inits: LRUCache[str, tuple[TrackConfig, ...]] = field(init=False, default_factory=lambda: LRUCache(MOST_INITS))
+    _captions: LRUCache[str, bool] = field(init=False, default_factory=lambda: LRUCache(MOST_INITS))
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.js, self.store, self.clock, asking=self.asking)
@@ -91,6 +93,16 @@ class Delivery:
             except MediaError:
                 known = ()
             self._inits[init_key] = known
+        return known
+
+    async def captioned(self, segment: str, size: int) -> bool:
+        """Return whether a segment's pictures have captions, as far as its beginning tells."""
+        known = self._captions.get(segment)
+        if known is None:
+            known = await asyncio.to_thread(has_captions, self.store, segment, size)
+            if known is None:
+                return False
+            self._captions[segment] = known
         return known
 
 

@@ -6,13 +6,14 @@ the store, whose keys start with `live/<event>/`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
 
 from services.gateway.delivery.index.entries import IndexEntry
 from shared.media.timeline import joins
+from shared.media.tracks import TrackConfig
 from shared.runtime.clock import rfc3339
 
 VERSION: Final = 6  # EXT-X-MAP without I-frames only (RFC 8216, 7)
@@ -31,7 +32,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A rendition as the multivariant playlist lists it; rates in bit/s."""
+    """A rendition as the multivariant playlist lists it; rates in bit/s. `group` is that of its sounds, if apart."""
 
     uri: str
     bandwidth: int
@@ -39,6 +40,10 @@ class Variant:
     codecs: str
     width: int = 0
     height: int = 0
+    range: str = ""
+    captions: bool = False
+    group: str = ""
+    tracks: tuple[TrackConfig, ...] = ()
 
 
 def target_duration(longest_ms: int) -> int:
@@ -64,16 +69,21 @@ def start_at(offset: Fraction) -> str:
     return f"#EXT-X-START:TIME-OFFSET={float(round(offset, 6))},PRECISE=YES\n"
 
 
-def body(entries: Iterable[IndexEntry], before: IndexEntry | None = None) -> str:
-    """Return the lines of segments that follow `before` (None: the first of their playlist)."""
+def body(entries: Iterable[IndexEntry], before: IndexEntry | None = None, only: Mapping[str, int] | None = None) -> str:
+    """Return the lines of segments that follow `before` (None: the first of their playlist).
+
+    `only`: by init key, the one track that is to be played of its segments.
+    """
     lines: list[str] = []
+    chosen = only or {}
     expected_ms = 0  # wall clock, ms times 1000
     for entry in entries:
+        asked = f"?only={chosen[entry.init_key]}" if entry.init_key in chosen else ""
         seam = before is not None and not joins(before, entry)
         if seam:
             lines.append("#EXT-X-DISCONTINUITY")
         if before is None or before.init_key != entry.init_key:
-            lines.append(f'#EXT-X-MAP:URI="{uri(entry.init_key)}"')
+            lines.append(f'#EXT-X-MAP:URI="{uri(entry.init_key)}{asked}"')
         # One date per run is enough (4.3.2.6) while the segments' durations add up to the others.
         if before is None or seam or not expected_ms or abs(entry.wall_start_ms * 1000 - expected_ms) > 1000:
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(entry.wall_start_ms)}")
@@ -81,7 +91,7 @@ def body(entries: Iterable[IndexEntry], before: IndexEntry | None = None) -> str
         micros = (entry.duration * 2_000_000 // entry.timescale + 1) // 2
         expected_ms += micros
         lines.append(f"#EXTINF:{micros // 1_000_000}.{micros % 1_000_000:06},")
-        lines.append(uri(entry.key))
+        lines.append(uri(entry.key) + asked)
         before = entry
     return "\n".join(lines) + "\n" if lines else ""
 
@@ -94,15 +104,33 @@ def uri(key: str) -> str:
     return key.split("/", 2)[2]
 
 
+CAPTIONS: Final = "captions"
+"""The group of the captions inside the pictures."""
+
+
 def multivariant(variants: Sequence[Variant]) -> str:
     """Return the multivariant playlist of renditions, which come best first."""
-    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
+    return variant_lines(variants, ())
+
+
+def variant_lines(variants: Sequence[Variant], media: Iterable[str]) -> str:
+    """Return the multivariant playlist of variants, and of the lines of their sounds."""
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", *media]
+    if any(variant.captions for variant in variants):
+        group = f'TYPE=CLOSED-CAPTIONS,GROUP-ID="{CAPTIONS}",NAME="CC1",INSTREAM-ID="CC1"'
+        lines.append(f"#EXT-X-MEDIA:{group},DEFAULT=YES,AUTOSELECT=YES")
     for variant in variants:
         fields = [f"BANDWIDTH={variant.bandwidth}", f"AVERAGE-BANDWIDTH={variant.average}"]
         if variant.codecs:
             fields.append(f'CODECS="{variant.codecs}"')
         if variant.width and variant.height:
             fields.append(f"RESOLUTION={variant.width}x{variant.height}")
+        if variant.range:
+            fields.append(f"VIDEO-RANGE={variant.range}")
+        if variant.captions:
+            fields.append(f'CLOSED-CAPTIONS="{CAPTIONS}"')
+        if variant.group:
+            fields.append(f'AUDIO="{variant.group}"')
         lines += [f"#EXT-X-STREAM-INF:{','.join(fields)}", variant.uri]
     return "\n".join(lines) + "\n"
 

@@ -16,6 +16,7 @@ from shared.media.tracks import TrackConfig
 SEAM: Final = Fraction(1, 5)
 """Between two runs: sound ends later than pictures by their reordering and a frame, and no time may go back."""
 MOST_REFERENCES: Final = 0xFFFF
+_SIDX, _REFERENCE, _FREE = 40, 12, 8
 _LATEST: Final = (1 << 63) - 1
 
 
@@ -91,11 +92,30 @@ def _first_times(data: bytes) -> Mapping[int, int]:
     return found
 
 
-def index_box(track: TrackConfig, laid: Iterable[Laid]) -> bytes:
-    """Build the index (sidx, 8.16.3) of segments that follow it at once; empty when they are too many for one."""
+def slot_size(most: int) -> int:
+    """Return the bytes that are set aside for an index of up to `most` segments."""
+    return _SIDX + _REFERENCE * min(most, MOST_REFERENCES) + _FREE
+
+
+def empty_slot(size: int) -> bytes:
+    """Return a box of a size that says nothing."""
+    return struct.pack(">I4s", size, b"free") + bytes(size - _FREE)
+
+
+def index_box(track: TrackConfig, laid: Iterable[Laid], slot: int) -> bytes:
+    """Build the index (sidx, 8.16.3) of segments that follow its slot at once; nothing when they are too many for it.
+
+    A file that grows has the same bytes but those in the slot, so that a download of it can be resumed.
+    """
     every = list(laid)
-    if not every or len(every) > MOST_REFERENCES or any(one.entry.bytes >= 1 << 31 for one in every):
-        return b""
+    size = _SIDX + _REFERENCE * len(every)
+    if (
+        not every
+        or size + _FREE > slot
+        or len(every) > MOST_REFERENCES
+        or any(one.entry.bytes >= 1 << 31 for one in every)
+    ):
+        return empty_slot(slot)
     starts = [one.shift + Fraction(one.entry.start, one.entry.timescale) for one in every]
     last = every[-1].entry
     ends = [*starts[1:], starts[-1] + Fraction(last.duration, last.timescale)]
@@ -103,5 +123,5 @@ def index_box(track: TrackConfig, laid: Iterable[Laid]) -> bytes:
     for one, start, end in zip(every, starts, ends, strict=True):
         length = round(end * track.timescale) - round(start * track.timescale)
         rows += [one.entry.bytes, max(length, 1), int(one.entry.independent) << 31 | int(one.entry.independent) << 28]
-    head = struct.pack(">IIQQHH", track.track_id, track.timescale, 0, 0, 0, len(every))
-    return full_box(b"sidx", 1, 0, head, struct.pack(f">{len(rows)}I", *rows))
+    head = struct.pack(">IIQQHH", track.track_id, track.timescale, 0, slot - size, 0, len(every))
+    return full_box(b"sidx", 1, 0, head, struct.pack(f">{len(rows)}I", *rows)) + empty_slot(slot - size)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, field_validator
 from starlette.responses import Response
 
 from services.gateway.delivery.bodies import Body
-from services.gateway.delivery.objects import TRACKS, find_object, send_object
+from services.gateway.delivery.objects import MOST_TRACKS, TRACKS, find_object, send_object, send_selected
 from services.gateway.delivery.parts import delivery_of
 from services.gateway.delivery.tokens import LIFETIME, LONGEST, SHORTEST, Pass, playback_url, read_token
 from services.gateway.delivery.views import View, Window
@@ -35,10 +35,12 @@ CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "Range, If-None-Match, If-Range, X-API-KEY, Authorization",
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, Date",
+    "Access-Control-Expose-Headers": (
+        "Content-Length, Content-Range, ETag, Date, X-Reelay-Time, X-Reelay-Stream-Time, X-Reelay-Skipped"
+    ),
     "Access-Control-Max-Age": "86400",
 }
-_NAME: Final = re.compile(r"((?:primary|backup)-[1-3])-(live|dvr|range)\.m3u8")
+_NAME: Final = re.compile(r"((?:primary|backup)-[1-3])-(live|dvr|range)(?:-(v|a[2-5]))?\.m3u8")
 _EPOCH: Final = re.compile(r"\d{1,11}(\.\d{1,9})?")
 _SECOND: Final = timedelta(seconds=1)
 
@@ -138,31 +140,38 @@ def send_playlist(request: Request, body: Body, viewer: Viewer) -> Response:
 async def variants(request: Request, event: HexPath, window: Range) -> Response:
     """Play the live edge (once the job has ended: all of it), or with start and end a range by wall clock."""
     view = await _view(request, event)
-    body = await view.variants(window or Window("dvr" if view.ended else "live"))
+    body = await view.variants(window or Window("dvr" if view.ended else "live"), apart=True)
     return send_playlist(request, body, viewer_of(request))
 
 
 async def dvr(request: Request, event: HexPath) -> Response:
     """Play the whole DVR window."""
-    return send_playlist(request, await (await _view(request, event)).variants(Window("dvr")), viewer_of(request))
+    body = await (await _view(request, event)).variants(Window("dvr"), apart=True)
+    return send_playlist(request, body, viewer_of(request))
 
 
 async def media(request: Request, event: HexPath, playlist: str, window: Range) -> Response:
-    """Return the media playlist of one track."""
+    """Return the media playlist of one track, or of its pictures or a sound track alone."""
     match = _NAME.fullmatch(playlist)
     if match is None or (match[2] == "range") != (window is not None):
         raise no_such("playlist")
     chosen = window or Window("dvr" if match[2] == "dvr" else "live")
-    body = await (await _view(request, event)).media(TRACKS[match[1]], chosen)
+    body = await (await _view(request, event)).media(TRACKS[match[1]], chosen, match[3] or "")
     return send_playlist(request, body, viewer_of(request))
 
 
-async def segment(request: Request, event: HexPath, session: str, track: str, file: str) -> Response:
+async def segment(
+    request: Request, event: HexPath, session: str, track: str, file: str,
+    only: Annotated[int | None, Query(ge=1, le=MOST_TRACKS, description="One track alone, by its id")] = None,
+) -> Response:  # fmt: skip
     """Return a segment or an init segment, or a range of its bytes."""
     delivery, viewer = delivery_of(request), viewer_of(request)
     await delivery.job(viewer.account, event)
     info = await find_object(delivery, await delivery.index(viewer.account, event), session, track, file)
-    return await send_object(request, delivery, info, f"{viewer.scope}, max-age={viewer.keep_s}, immutable")
+    cache = f"{viewer.scope}, max-age={viewer.keep_s}, immutable"
+    if only is not None:
+        return await send_selected(request, delivery, info, only, cache)
+    return await send_object(request, delivery, info, cache)
 
 
 async def preflight() -> Response:

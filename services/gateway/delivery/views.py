@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from services.gateway.delivery.bodies import Body, make_body
-from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.codecs import codecs_of, range_of
 from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.index.shifted import shifted
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
+from services.gateway.delivery.renditions import Sound, with_sounds
 from services.gateway.domain.errors import NotFound, NotReady
 from shared.messages.jobs import JobRecord
 from shared.messages.media import Track
@@ -27,6 +28,8 @@ SLIDE_MS: Final = 500
 FOREVER_MS: Final = 10**15
 # How late the media of a moment may arrive: the longest segment, plus the broker's delay.
 PATIENCE_MS: Final = 15_000
+PICTURES: Final = "v"
+"""The part of a recording that has its pictures alone."""
 FROM_THE_START: Final = "#EXT-X-START:TIME-OFFSET=0\n"
 
 
@@ -86,26 +89,57 @@ class View:
         shown = await self._steady(track, window)
         return shown.entries, shown.complete
 
-    async def media(self, track: Track, window: Window) -> Body:
-        """Write the media playlist of a track; NotFound while it would be empty."""
-        key = (self._job.account, self._job.event, track, window)
+    async def media(self, track: Track, window: Window, part: str = "") -> Body:
+        """Write the media playlist of a track; NotFound while it would be empty.
+
+        `part`: of its pictures alone (`v`), or of a sound track alone (`a3`).
+        """
+        key = (self._job.account, self._job.event, track, window, part)
         slid = self._delivery.clock.now_ms() // SLIDE_MS if window.kind == "shift" else 0
         stamp = (self._index.version, self._job.ended, self._over(window), slid)
 
         async def make() -> Body:
             shown = await self._steady(track, window)
-            return await asyncio.to_thread(_render, shown, window)
+            return await asyncio.to_thread(_render, shown, window, await self._only(shown.entries, part))
 
         return await self._delivery.bodies.get(key, stamp, make)
 
-    async def variants(self, window: Window, *, most: int = MOST_VARIANTS) -> Body:
-        """Write the multivariant playlist, of the best renditions; NotFound while there is no segment."""
+    async def _only(self, entries: Sequence[IndexEntry], part: str) -> Mapping[str, int]:
+        """Return which track of each init segment a part is; without its sound track, the first one plays."""
+        found: dict[str, int] = {}
+        for key in dict.fromkeys(entry.init_key for entry in entries) if part else ():
+            tracks = await self._delivery.tracks_of(key)
+            numbers = {track.track_id for track in tracks}
+            wanted = next((track.track_id for track in tracks if track.kind == "video"), None)
+            if part != PICTURES:
+                first = next((track.track_id for track in tracks if track.kind == "audio"), None)
+                wanted = int(part[1:]) if int(part[1:]) in numbers else first
+            if wanted is not None:
+                found[key] = wanted
+        return found
+
+    async def variants(self, window: Window, *, most: int = MOST_VARIANTS, apart: bool = False) -> Body:
+        """Write the multivariant playlist, of the best renditions; NotFound while there is no segment.
+
+        `apart`: where there are several sound tracks, players may choose among them.
+        """
         ranked = await self._ranked(window)
+        if apart:
+            (track, best), *_ = ranked
+            sounds = [one for one in best.tracks if one.kind == "audio"]
+            if len(sounds) > 1 and best.width:
+                pictures = [_pictures(variant) for _, variant in ranked[:most] if variant.width]
+                own = [Sound(one, f"{track}-{window.kind}-a{one.track_id}.m3u8{window.query}") for one in sounds]
+                return make_body(with_sounds(pictures, own))
         return make_body(multivariant([variant for _, variant in ranked[:most]]))
 
     async def best(self, window: Window) -> Track:
         """Return the track of the best rendition; NotFound while there is no segment."""
         return (await self._ranked(window))[0][0]
+
+    async def best_variant(self, window: Window) -> tuple[Track, Variant]:
+        """Return the track of the best rendition, and what there is to say of it; NotFound as above."""
+        return (await self._ranked(window))[0]
 
     async def _ranked(self, window: Window) -> list[tuple[Track, Variant]]:
         tracks = [track for track in self._index.tracks if track.startswith("primary")] or self._index.tracks
@@ -129,6 +163,9 @@ class View:
             codecs=codecs_of(tracks),
             width=video.width if video else 0,
             height=video.height if video else 0,
+            range=range_of(tracks),
+            captions=video is not None and await self._delivery.captioned(entries[-1].key, entries[-1].bytes),
+            tracks=tracks,
         )
 
     async def _steady(self, track: Track, window: Window) -> Shown:
@@ -194,11 +231,18 @@ class View:
         return self._delivery.clock.now_ms() > window.end_ms + PATIENCE_MS
 
 
-def _render(shown: Shown, window: Window) -> Body:
+def _pictures(variant: Variant) -> Variant:
+    """Return a variant without its sound."""
+    name, dot, query = variant.uri.partition(".m3u8")
+    video = [track for track in variant.tracks if track.kind == "video"]
+    return replace(variant, uri=f"{name}-{PICTURES}{dot}{query}", codecs=codecs_of(video))
+
+
+def _render(shown: Shown, window: Window, only: Mapping[str, int]) -> Body:
     text = head(shown.header)
     if window.kind == "range" and window.end_ms is None and not shown.complete:
         text += FROM_THE_START
-    return make_body(text + body(shown.entries) + (END if shown.complete else ""))
+    return make_body(text + body(shown.entries, only=only) + (END if shown.complete else ""))
 
 
 def nothing_yet(job: JobRecord) -> NotFound:

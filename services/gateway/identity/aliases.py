@@ -28,6 +28,7 @@ class Alias(Record):
     past: tuple[HexId, ...] = Field((), max_length=MOST_PAST, description="The jobs that it meant before, latest first")
     made: bool = Field(False, description="The job of `event` was made; until then, only this record knows of it")
     settings: str = Field("", description="What the client has set, encrypted")
+    asks: bool = Field(False, description="A backend is asked about who plays it")
     created_ms: Millis
     changed_ms: Millis
 
@@ -46,21 +47,34 @@ class AliasIndex(Following[Alias]):
         super().__init__(jetstream, buckets.ALIASES, Alias)
         self.known: dict[str, Alias] = {}
         self._groups: defaultdict[str, dict[str, Alias]] = defaultdict(dict)
+        self._named: defaultdict[str, dict[str, Alias]] = defaultdict(dict)
 
     def of(self, vendor: str, account: str) -> list[Alias]:
         """Return an account's aliases."""
         return list(self._groups.get(f"{vendor}.{account}", {}).values())
 
+    def called(self, vendor: str, name: str) -> list[Alias]:
+        """Return the aliases of a name in all accounts, the oldest first."""
+        return sorted(self._named.get(f"{vendor}.{name}", {}).values(), key=lambda one: (one.created_ms, one.account))
+
     def _forget(self) -> None:
         self.known.clear()
         self._groups.clear()
+        self._named.clear()
 
     def _take(self, change: Change[Alias]) -> None:
         group = change.key.rpartition(".")[0]
+        vendor = change.key.partition(".")[0]
         if change.value is not None:
+            self._named[f"{vendor}.{change.value.name}"][change.key] = change.value
             self.known[change.key] = self._groups[group][change.key] = change.value
             return
-        self.known.pop(change.key, None)
+        before = self.known.pop(change.key, None)
+        if before is not None:
+            named = self._named[f"{vendor}.{before.name}"]
+            named.pop(change.key, None)
+            if not named:
+                del self._named[f"{vendor}.{before.name}"]
         self._groups[group].pop(change.key, None)
         if not self._groups[group]:
             del self._groups[group]
@@ -92,6 +106,10 @@ class Aliases:
         unknown()
         stored = await self.get(account, name)
         return stored.value if stored else None
+
+    def called(self, name: str) -> list[Alias]:
+        """Return the aliases of a name in all accounts, the oldest first, from memory."""
+        return self.index.called(self._vendor, name)
 
     async def all_of(self, account: str) -> list[Alias]:
         """Return an account's names."""

@@ -52,7 +52,10 @@ KEPT: Final[tuple[Kept, ...]] = (
         {"secret": CREDENTIAL_PURPOSE, "session_token": CREDENTIAL_PURPOSE}, ("url",),
     ),
     Kept(buckets.WEBHOOKS, WebhookEndpoint, {"secret": VAULT_PURPOSE}, ("url",)),
-    Kept(buckets.JOBS, JobRecord, {"stream_key": STREAM_KEY_PURPOSE, "passphrase": PASSPHRASE_PURPOSE}),
+    Kept(
+        buckets.JOBS, JobRecord,
+        {"stream_key": STREAM_KEY_PURPOSE, "passphrase": PASSPHRASE_PURPOSE}, ("on_publish",),
+    ),
     Kept(buckets.KEYS, CdnAccount, {"key": CDN_KEY_PURPOSE}, pattern=NameIndex.pattern),
     Kept(buckets.ALIASES, Alias, {"settings": SETTINGS_PURPOSE}, pattern=AliasIndex.pattern),
     Kept(buckets.CONTEXTS, SubscriptionContext, {}, ("document",)),

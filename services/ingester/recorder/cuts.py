@@ -20,16 +20,17 @@ def ticks(duration: timedelta) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """The tracks of the segments from now on, and their init number."""
+    """The tracks of the segments from now on, and their init number; `further` are the sound tracks after the first."""
 
     number: int
     video: TrackConfig | None
     audio: TrackConfig | None
+    further: tuple[TrackConfig, ...] = ()
 
     @property
     def all(self) -> tuple[TrackConfig, ...]:
         """The tracks present, video first."""
-        return tuple(track for track in (self.video, self.audio) if track is not None)
+        return tuple(track for track in (self.video, self.audio, *self.further) if track is not None)
 
     @property
     def scale(self) -> int:

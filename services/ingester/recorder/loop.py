@@ -71,7 +71,9 @@ class _Recording:
                 self._unsound += 1
                 continue
             stats.take(frame, arrival.ms)
-            session.take(frame, arrival, expects_video=self._video, expects_audio=self._audio)
+            session.take(
+                frame, arrival, expects_video=self._video, expects_audio=self._audio, further=self._contents.further
+            )
         stats.damaged = damaged + self._unsound
         stats.jumps = session.jumps
 

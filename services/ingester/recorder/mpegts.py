@@ -1,4 +1,4 @@
-"""Reading MPEG-TS (ISO/IEC 13818-1): H.264 and HEVC video, ADTS AAC and Opus audio of the first program."""
+"""Reading MPEG-TS (ISO/IEC 13818-1): video and audio of the first program."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from services.ingester.publication import MAX_OFFSET, VIDEO_SCALE, Contents, Frame, Kind, NotMedia
-from services.ingester.recorder.audio import AacSound, AdtsSplitter, opus_duration, opus_track, split_opus
+from services.ingester.publication import MAX_OFFSET, Contents, Frame, Kind, NotMedia
 from services.ingester.recorder.damage import DAMAGE
 from services.ingester.recorder.names import OURS, further
 from services.ingester.recorder.packets import run_ends, until_error
-from services.ingester.recorder.pes import PAYLOAD, START, Pes, payload_of
+from services.ingester.recorder.pes import PAYLOAD, START, payload_of
 from services.ingester.recorder.psi import Sections, Stream, has_further_programs, read_pat, read_pmt
+from services.ingester.recorder.sound_ids import Named, SoundIds
 from services.ingester.recorder.stamps import Placed, Stamps
+from services.ingester.recorder.ts_sound import AUDIO_CODECS, sound_track
+from services.ingester.recorder.ts_track import Track
 from services.ingester.recorder.units import AccessUnits, Unit
 from services.ingester.recorder.unwrap import Unwrapper
-from shared.media.model import TrackConfig, VideoCodec
-from shared.media.mp4.boxes import Mp4Error
+from shared.media.model import VideoCodec
+from shared.media.segment_files import MOST_SOUNDS
 from shared.runtime.logging import get_logger
 
 log = get_logger()
@@ -28,9 +30,7 @@ MAX_SKIPPED = 1 << 20
 LOCKED = 5
 """This many sync bytes in a row are not chance."""
 LOOK = LOCKED * PACKET
-UNTOLD = "AAC of unknown channels audio"
 VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
-AUDIO_CODECS = ("aac", "opus")
 SYNCS = bytes((SYNC,))
 
 Take = Callable[[int, int, bytes], None]
@@ -46,10 +46,11 @@ class TsDemuxer:
         self._rest = b""
         self._skipped = 0
         self._handlers: dict[int, Take] = {0: self._table(Sections(), self._associate)}
-        self._streams: dict[int, tuple[Stream, _Track]] = {}
+        self._streams: dict[int, tuple[Stream, Track]] = {}
         self._map_pid: int | None = None
         self._clock = Unwrapper(33)
         self._contents = Contents()
+        self._sounds = SoundIds()
         self._dropped = self._failures = 0
 
     @property
@@ -66,7 +67,7 @@ class TsDemuxer:
     def contents(self) -> Contents:
         """The contents that the program's map names; the same object while nothing changes."""
         kinds: list[Kind] = ["video" if s.codec in VIDEO_CODECS else "audio" for s, _ in self._streams.values()]
-        contents = Contents(frozenset(kinds), frozenset(self.unsupported))
+        contents = Contents(frozenset(kinds), frozenset(self.unsupported), max(kinds.count("audio") - 1, 0))
         if contents != self._contents:
             self._contents = contents
         return self._contents
@@ -135,7 +136,10 @@ class TsDemuxer:
             self._add(stream)
 
     def _add(self, stream: Stream) -> None:
-        track = _track(stream, self._clock, self._frames.append)
+        give = self._frames.append
+        if stream.codec in AUDIO_CODECS:
+            give = Named(give, self._sounds.number(stream.pid), stream.language)
+        track = _track(stream, self._clock, give)
         self._streams[stream.pid] = (stream, track)
         self._handlers[stream.pid] = track.take
 
@@ -178,14 +182,16 @@ class TsDemuxer:
         self._handlers[pid] = self._table(Sections(), self._map)
 
     def _map(self, section: bytes) -> None:
-        """Follow the program's first video and first audio track; tracks that stay are not interrupted."""
+        """Follow the program's first video track and its sound tracks; tracks that stay are not interrupted."""
         streams = read_pmt(section)
         if streams is None:
             return
         self._unsupported.update(s.codec for s in streams if s.codec not in (*VIDEO_CODECS, *AUDIO_CODECS))
-        chosen = [next((s for s in streams if s.codec in codecs), None) for codecs in (VIDEO_CODECS, AUDIO_CODECS)]
-        self._unsupported.update(further(s.codec) for s in streams if s.codec in OURS and s not in chosen)
-        wanted = {s.pid: s for s in chosen if s is not None and s.pid in PIDS and s.pid != self._map_pid}
+        usable = [s for s in streams if s.pid in PIDS and s.pid != self._map_pid]
+        video = [s for s in usable if s.codec in VIDEO_CODECS][:1]
+        sounds = [s for s in usable if s.codec in AUDIO_CODECS][:MOST_SOUNDS]
+        wanted = {s.pid: s for s in (*video, *sounds)}
+        self._unsupported.update(further(s.codec) for s in streams if s.codec in OURS and wanted.get(s.pid) != s)
         for pid, (stream, _) in list(self._streams.items()):
             if wanted.get(pid) != stream:
                 self._drop(pid)
@@ -196,6 +202,7 @@ class TsDemuxer:
     def _drop(self, pid: int) -> None:
         """End a track that is no longer in the program."""
         _, track = self._streams.pop(pid)
+        self._sounds.free(pid)
         del self._handlers[pid]
         try:
             track.end()
@@ -204,33 +211,13 @@ class TsDemuxer:
         self._dropped += track.damage
 
 
-def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> _Track:
+def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> Track:
     if stream.codec in VIDEO_CODECS:
         return _VideoTrack(VIDEO_CODECS[stream.codec], clock, give)
-    if stream.codec == "opus":
-        return _OpusTrack(opus_track(stream.channels), clock, give)
-    return _AacTrack(clock, give)
+    return sound_track(stream, clock, give)
 
 
-class _Track(Pes):
-    """Turns a track's PES packets into frames."""
-
-    def __init__(self, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
-        super().__init__()
-        self._clock = clock
-        self._give = give
-
-    @property
-    def unsupported(self) -> frozenset[str]:
-        """What of the track cannot be recorded, by name."""
-        return frozenset()
-
-    def end(self) -> None:
-        """Process what the end of the stream, or of the track, completes."""
-        self.finish(at_end=True)
-
-
-class _VideoTrack(_Track):
+class _VideoTrack(Track):
     def __init__(self, codec: VideoCodec, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
         super().__init__(clock, give)
         self._units = AccessUnits(codec)
@@ -271,80 +258,3 @@ class _VideoTrack(_Track):
     def _show(self, placed: list[Placed]) -> None:
         for (config, payload, sync, clean, *_), dts, offset in placed:
             self._give(Frame(config, dts, offset, sync, payload, clean=clean))
-
-
-class _AacTrack(_Track):
-    def __init__(self, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
-        super().__init__(clock, give)
-        self._splitter = AdtsSplitter()
-        self._sound = AacSound()
-        self._next: int | None = None
-
-    @property
-    def unsupported(self) -> frozenset[str]:
-        return frozenset((UNTOLD,) if self._splitter.untold else ())
-
-    def lost(self, *, torn: bool, counted: bool) -> None:  # noqa: ARG002  ended frames are complete
-        self._splitter.reset()
-        self._next = None
-
-    def end(self) -> None:
-        super().end()
-        self._hand_over(self._sound.finish())
-
-    def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:  # noqa: ARG002  sound has none
-        continues = self._splitter.is_cut
-        try:
-            before, frames = self._splitter.split(data[at:])
-        except Mp4Error:
-            self.damaged += 1
-            self._splitter.reset()
-            return
-        # The time stamp belongs to the first frame that starts here.
-        stamp = self._clock.take(pts) if pts is not None and (frames or not continues) else None
-        config = self._splitter.config
-        if config is None or not frames:
-            self._next = self._next if stamp is None else stamp
-            return
-        self._hand_over(self._sound.configure(config))
-        self._time(before, frames, stamp)
-
-    def _time(self, before: int, frames: list[bytes], stamp: int | None) -> None:
-        """Assign times to frames, the first of which started in the last packet if `before`; drop untimed frames."""
-        step = self._sound.step
-        if stamp is None and self._next is not None:
-            stamp = round(self._next + before * step)
-        if stamp is None:
-            self.damaged += 1
-            return
-        first = self._next if before and self._next is not None else stamp - round(before * step)
-        for index, frame in enumerate(frames):
-            time = stamp + round((index - before) * step) if index or not before else first
-            ready = self._sound.ready(time, frame)
-            if ready is not None:
-                self._give(ready)
-            else:
-                self._hand_over(self._sound.wait(time, frame))
-        self._next = stamp + round((len(frames) - before) * step)
-
-    def _hand_over(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            self._give(frame)
-
-
-class _OpusTrack(_Track):
-    def __init__(self, config: TrackConfig | None, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
-        super().__init__(clock, give)
-        self._config = config
-
-    def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:  # noqa: ARG002  sound has none
-        if pts is None or self._config is None:
-            return
-        time = self._clock.take(pts)
-        for packet in split_opus(data[at:]):
-            duration = opus_duration(packet)
-            if not duration:
-                self.damaged += 1
-                continue
-            self._give(Frame(self._config, time, 0, True, packet, duration))
-            time += duration * VIDEO_SCALE // self._config.timescale

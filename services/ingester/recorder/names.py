@@ -1,4 +1,4 @@
-"""Human-readable names of tracks that are not recorded: "AV1 video", "MP3 audio", "DVB subtitles", "SCTE-35 data".
+"""Human-readable names of tracks that are not recorded: "AV1 video", "DTS audio", "DVB subtitles", "SCTE-35 data".
 
 Sources: Adobe, "Video File Format 10.1" (E.4.2.1, E.4.3.1), Veovera, "Enhanced RTMP v2", ISO/IEC 13818-1 (table 2-34),
 ETSI EN 300 468 (table 12), the SMPTE registry of format identifiers.
@@ -42,8 +42,6 @@ CODECS = {
 STREAM_TYPES = {
     0x01: "MPEG-1 video",
     0x02: "MPEG-2 video",
-    0x03: "MP2 or MP3 audio",
-    0x04: "MP2 or MP3 audio",
     0x05: "private data",
     0x0A: "DSM-CC data",
     0x0B: "DSM-CC data",
@@ -62,13 +60,10 @@ STREAM_TYPES = {
     0x33: "VVC video",
     0x42: "AVS video",
     0x80: "LPCM audio",
-    0x81: "AC-3 audio",
     0x82: "DTS audio",
     0x83: "TrueHD audio",
-    0x84: "E-AC-3 audio",
     0x85: "DTS-HD audio",
     0x86: "SCTE-35 data",
-    0x87: "E-AC-3 audio",
     0x88: "DTS audio",
     0x8A: "DTS audio",
     0x90: "PGS subtitles",
@@ -93,8 +88,6 @@ REGISTERED = {
     b"avs2": "AVS2 video",
     b"AVSV": "AVS2 video",
     b"avs3": "AVS3 video",
-    b"AC-3": "AC-3 audio",
-    b"EAC3": "E-AC-3 audio",
     b"AC-4": "AC-4 audio",
     b"DTS1": "DTS audio",
     b"DTS2": "DTS audio",
@@ -110,12 +103,17 @@ DESCRIPTORS = {
     0x46: "teletext subtitles",
     0x56: "teletext subtitles",
     0x59: "DVB subtitles",
-    0x6A: "AC-3 audio",
-    0x7A: "E-AC-3 audio",
     0x7B: "DTS audio",
 }
 EXTENSIONS = {0x0E: "DTS-HD audio", 0x15: "AC-4 audio", 0x20: "TTML subtitles"}
-OURS = {"h264": "H.264 video", "hevc": "HEVC video", "aac": "AAC audio", "opus": "Opus audio"}
+OURS = {
+    "h264": "H.264 video",
+    "hevc": "HEVC video",
+    "aac": "AAC audio",
+    "opus": "Opus audio",
+    "mpeg": "MP2 or MP3 audio",
+    "ac3": "AC-3 or E-AC-3 audio",
+}
 
 
 def video_name(codec: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from services.ingester.recorder.names import DESCRIPTORS, EXTENSIONS, REGISTERED, stream_name
 from shared.media.crc import crc32
@@ -10,19 +10,27 @@ from shared.media.crc import crc32
 PAT_TABLE, PMT_TABLE = 0x00, 0x02
 MAX_SECTION = 1024
 # stream_type: table 2-34; private data (6) is identified by its descriptors.
-KINDS: dict[int, Literal["h264", "hevc", "aac"]] = {0x1B: "h264", 0x24: "hevc", 0x0F: "aac"}
+KINDS = {0x1B: "h264", 0x24: "hevc", 0x0F: "aac", 0x03: "mpeg", 0x04: "mpeg"}
+# ATSC A/53-3 and A/52 (annexes A and G), and Blu-ray's E-AC-3: user-private types, which a registration may contradict.
+USER_KINDS = {0x81: "ac3", 0x84: "ac3", 0x87: "ac3"}
 PRIVATE, USER_PRIVATE = 0x06, 0x80
-REGISTRATION, EXTENSION, OPUS_EXTENSION = 0x05, 0x7F, 0x80
+REGISTRATION, LANGUAGE, EXTENSION, OPUS_EXTENSION = 0x05, 0x0A, 0x7F, 0x80
 AVC_DESCRIPTOR, HEVC_DESCRIPTOR = 0x28, 0x38
-REGISTERED_OURS = {b"Opus": "opus", b"HEVC": "hevc", b"H264": "h264"}
+REGISTERED_OURS = {b"Opus": "opus", b"HEVC": "hevc", b"H264": "h264", b"AC-3": "ac3", b"EAC3": "ac3"}
+DESCRIBED_OURS = {AVC_DESCRIPTOR: "h264", HEVC_DESCRIPTOR: "hevc", 0x6A: "ac3", 0x7A: "ac3", 0xCC: "ac3"}
+"""By descriptor: H.264, HEVC, DVB's AC-3 and E-AC-3 (EN 300 468, annex D), ATSC's E-AC-3 (A/52, G.3.5)."""
 
 
 class Stream(NamedTuple):
-    """A program's track: `codec` is a recorded codec, or another one's display name; `channels`: Opus channel code."""
+    """A program's track: `codec` is a recorded codec, or another one's display name; `channels`: Opus channel code.
+
+    `language` is three letters, or empty (ISO_639_language_descriptor, 2.6.18).
+    """
 
     pid: int
     codec: str
     channels: int = 0
+    language: str = ""
 
 
 class Sections:
@@ -79,7 +87,8 @@ def read_pmt(section: bytes) -> list[Stream] | None:
     while at + 5 <= end:
         kind, pid = section[at], (section[at + 1] & 0x1F) << 8 | section[at + 2]
         after = at + 5 + ((section[at + 3] & 0x0F) << 8 | section[at + 4])
-        streams.append(_stream(kind, pid, section[at + 5 : min(after, end)]))
+        descriptors = section[at + 5 : min(after, end)]
+        streams.append(_stream(kind, pid, descriptors)._replace(language=_language(descriptors)))
         at = after
     return streams
 
@@ -87,6 +96,16 @@ def read_pmt(section: bytes) -> list[Stream] | None:
 def has_further_programs(section: bytes) -> bool:
     """Return whether a PAT has more than one program."""
     return sum(1 for at in range(8, len(section) - 7, 4) if section[at] or section[at + 1]) > 1
+
+
+def _language(descriptors: bytes) -> str:
+    at = 0
+    while at + 5 <= len(descriptors):
+        if descriptors[at] == LANGUAGE:
+            language = str(descriptors[at + 2 : at + 5], "latin-1").lower()
+            return language if language.isascii() and language.isalpha() and language != "und" else ""
+        at += 2 + descriptors[at + 1]
+    return ""
 
 
 def _stream(kind: int, pid: int, descriptors: bytes) -> Stream:
@@ -106,10 +125,12 @@ def _stream(kind: int, pid: int, descriptors: bytes) -> Stream:
         elif tag == EXTENSION and content:
             name = name or EXTENSIONS.get(content[0], "")
         else:
-            codec = codec or {AVC_DESCRIPTOR: "h264", HEVC_DESCRIPTOR: "hevc"}.get(tag, "")
+            codec = codec or DESCRIBED_OURS.get(tag, "")
             name = name or DESCRIPTORS.get(tag, "")
     if kind == PRIVATE and codec:
         return Stream(pid, codec, channels)
+    if kind in USER_KINDS and (codec == USER_KINDS[kind] or not (codec or name)):
+        return Stream(pid, USER_KINDS[kind])
     return Stream(pid, (name if kind == PRIVATE else "") or _plain(kind, name))
 
 

@@ -46,6 +46,7 @@ class Segmenter:
     _video: list[Sample] = field(default_factory=list)
     _after: list[Sample] = field(default_factory=list)
     _audio: list[Sample] = field(default_factory=list)
+    _further: dict[int, list[Sample]] = field(default_factory=dict)
     _held: _Held | None = None
     _held_bytes: int = 0
     _video_end: int | None = None
@@ -121,6 +122,16 @@ class Segmenter:
         self._held_bytes += len(payload)
         self._settle()
 
+    def further(self, track: int, dts: int, duration: int, payload: bytes) -> None:
+        """Take an audio frame of a further track (ticks of its sample rate); nothing waits for it."""
+        samples = self._further.setdefault(track, [])
+        if samples:
+            last = samples[-1]
+            if 0 < abs(dts - last.dts - last.duration) <= 2:  # the grid was corrected
+                samples[-1] = last._replace(duration=dts - last.dts)
+        samples.append(Sample(dts, dts, duration, True, payload))
+        self._held_bytes += len(payload)
+
     def finish(self, typical: int) -> None:
         """Write everything collected and close the last segment."""
         if self._cut is not None:
@@ -128,7 +139,7 @@ class Segmenter:
         if self._held is not None:
             self._release(typical)
         if self._segment is not None:
-            self._write(self._video, self._audio)
+            self._write(self._video, self._audio, further=self._take_further(None))
             self._hand_over(segment_end(self._start, self._video_end, self._audio_end))
 
     def abandon(self) -> None:
@@ -163,7 +174,7 @@ class Segmenter:
                 self._write_until(end)
                 return
         if self.is_without_video and self._audio and self._last_audio - self._video_ticks(self._audio[0].dts) >= part:
-            self._write(video, self._audio)
+            self._write(video, self._audio, further=self._take_further(self._last_audio))
 
     def _is_complete(self, cut: Cut) -> bool:
         """Return whether all audio of the segment before the cut has come, or is no longer waited for."""
@@ -184,18 +195,38 @@ class Segmenter:
         """Write the collected video, and the audio before `end` (90 kHz)."""
         limit = self._tracks.audio_ticks(end)
         count = sum(1 for sample in self._audio if sample.dts < limit)
-        self._write(self._video, self._audio[:count], kept=self._audio[count:])
+        self._write(self._video, self._audio[:count], kept=self._audio[count:], further=self._take_further(end))
 
-    def _write(self, video: list[Sample], audio: list[Sample], kept: list[Sample] | None = None) -> None:
+    def _take_further(self, end: int | None) -> dict[int, list[Sample]]:
+        """Take the further tracks' frames before `end` (90 kHz; None: all)."""
+        taken: dict[int, list[Sample]] = {}
+        for track in self._tracks.further:
+            samples = self._further.get(track.track_id, [])
+            limit = None if end is None else -(-end * track.timescale // VIDEO_SCALE)
+            count = len(samples) if limit is None else sum(1 for sample in samples if sample.dts < limit)
+            taken[track.track_id], self._further[track.track_id] = samples[:count], samples[count:]
+        return taken
+
+    def _held_sizes(self) -> int:
+        """Return the bytes that are not written yet."""
+        queued = (self._video, self._audio, *self._further.values())
+        return sum(len(sample.payload) for samples in queued for sample in samples)
+
+    def _write(
+        self, video: list[Sample], audio: list[Sample], kept: list[Sample] | None = None, *,
+        further: dict[int, list[Sample]],
+    ) -> None:  # fmt: skip
         """Write one part, and one more after each gap in the audio."""
         self._video, self._audio = [], kept or []
-        self._held_bytes = sum(len(s.payload) for s in self._audio) + (len(self._held.payload) if self._held else 0)
+        self._held_bytes = self._held_sizes() + (len(self._held.payload) if self._held else 0)
         segment = self._segment
-        if segment is None or not (video or audio):
+        if segment is None or not (video or audio or any(further.values())):
             return
-        runs = split_at_gaps(audio)
-        for index, run in enumerate(runs or [[]]):
-            segment.write({VIDEO_ID: video if not index else [], AUDIO_ID: run})
+        runs = {track: split_at_gaps(samples) for track, samples in ((AUDIO_ID, audio), *further.items())}
+        for index in range(max(1, *map(len, runs.values()))):
+            part = {track: found[index] for track, found in runs.items() if index < len(found)}
+            segment.write({VIDEO_ID: video if not index else [], **part})
+            run = part.get(AUDIO_ID)
             if run and self._tracks.audio:
                 self._audio_end = self._video_ticks(run[-1].dts + run[-1].duration)
             if video and not index:
@@ -214,9 +245,14 @@ class Segmenter:
         self._cut = None
         if cut.tracks.audio is not self._tracks.audio:
             self._audio = []
+        if cut.tracks.further is not self._tracks.further:  # frames of tracks that have changed
+            self._further = {
+                track.track_id: self._further.get(track.track_id, [])
+                for track in cut.tracks.further if track in self._tracks.further
+            }  # fmt: skip
         self._begin(cut)
         self._video, self._after = self._after, []
-        self._held_bytes = sum(len(s.payload) for s in (*self._video, *self._audio))
+        self._held_bytes = self._held_sizes()
 
     @property
     def _kid(self) -> bytes:

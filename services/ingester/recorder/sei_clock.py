@@ -5,13 +5,13 @@ Sources: ITU-T H.264 (D.1.3, D.2.3, table D-1), ITU-T H.265 (D.2.27, D.3.27).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from shared.media.bitstream.bit_reader import BitReader, unescape
+from shared.media.bitstream.bit_reader import BitReader
 from shared.media.bitstream.h264_sps import PictureTiming
 from shared.media.bitstream.nal import H264_SEI, HEVC_SEI_PREFIX
 from shared.media.bitstream.params import VideoCodec
+from shared.media.bitstream.sei import MOST_BYTES, sei_messages
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.timecode import Label
 
@@ -22,10 +22,7 @@ _CLOCKS: Final = (1, 1, 1, 2, 2, 3, 3, 2, 3)
 _DROPS_TWO: Final = 4
 _SLICES: Final = {"h264": range(1, 6), "hevc": range(32)}
 MOST_UNITS: Final = 32
-MOST_MESSAGES: Final = 64
-MOST_BYTES: Final = 4096
-"""So much of a picture is looked through: units before its slices, an SEI unit's messages and bytes. Encoders send a
-few messages; whoever sends more, or empty ones by the million, only loses the timecodes."""
+"""So many units before a picture's slices are looked through."""
 _SEI: Final = {"h264": H264_SEI, "hevc": HEVC_SEI_PREFIX}
 
 
@@ -83,30 +80,6 @@ def read_clock(codec: VideoCodec, nal: bytes, timing: PictureTiming) -> ClockTim
             except Mp4Error:
                 return None
     return None
-
-
-def sei_messages(codec: VideoCodec, nal: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type and payload of an SEI unit's first messages.
-
-    A payload that claims more than there is gets what there is: Moblin counts emulation prevention bytes.
-    """
-    data = unescape(nal[:MOST_BYTES])
-    at, end = 1 if codec == "h264" else 2, len(data)
-    for _ in range(MOST_MESSAGES):
-        if end - at <= 2:
-            return
-        sizes = []
-        for _ in range(2):
-            total = 0
-            while at < end and data[at] == 0xFF:
-                total, at = total + 255, at + 1
-            if at >= end:
-                return
-            sizes.append(total + data[at])
-            at += 1
-        kind, size = sizes
-        yield kind, data[at : at + size]
-        at += size
 
 
 def _picture_timing(reader: BitReader, timing: PictureTiming) -> ClockTime | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from typing import Final
 
 from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
+from services.ingester.recorder.beginning import Beginning
 from services.ingester.recorder.cuts import Cut, Tracks, ticks
+from services.ingester.recorder.further import FurtherSounds
 from services.ingester.recorder.handover import HandOver
 from services.ingester.recorder.model import PathOf, RecorderLimits, SegmentInfo, Sink
+from services.ingester.recorder.scenes import Scenes
 from services.ingester.recorder.segmenter import Segmenter
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timecodes import SessionTimecodes
@@ -17,14 +19,12 @@ from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock
 from shared.media.cenc.key import ContentKey
 from shared.media.model import TrackConfig
+from shared.media.segment_files import AUDIO_ID
 from shared.runtime.logging import get_logger
 
 log = get_logger()
 EARLY: Final = VIDEO_SCALE // 10
 """A keyframe up to this much before the target also ends a segment: encoders' clocks are rounded."""
-OPUS_PREROLL: Final = VIDEO_SCALE * 80 // 1000
-AAC_PREROLL: Final = 2
-"""Preroll that decoders need for correct output: 80 ms of Opus (RFC 7845, 4.6), packets of AAC (two with SBR)."""
 
 
 class Session:
@@ -36,11 +36,11 @@ class Session:
         self._cutter = Segmenter(path_of, self._give, limits, key)
         self._line = TimeLine(ticks(limits.jump))
         self._timecodes = SessionTimecodes()
+        self._scenes = Scenes()
         self._target, self._longest, self._hole = map(ticks, (limits.target, limits.longest, limits.hole))
         self._still = ticks(limits.still)
-        self._waiting: deque[tuple[Frame, Arrival]] = deque()
-        self._waiting_bytes = 0
-        self._no_entry = 0  # pictures before the first one at which decoding can start
+        self._beginning = Beginning(limits)
+        self._further = FurtherSounds()
         self._tracks = Tracks(-1, None, None)
         self._audio: TrackConfig | None = None
         self._grid: SoundGrid | None = None
@@ -66,22 +66,32 @@ class Session:
         """The number of jumps of the encoder's clock."""
         return self._line.jumps
 
-    def take(self, frame: Frame, arrival: Arrival, *, expects_video: bool, expects_audio: bool) -> None:
+    def take(
+        self, frame: Frame, arrival: Arrival, *, expects_video: bool, expects_audio: bool, further: int = 0
+    ) -> None:
         """Take a frame; before the session starts, frames wait for the tracks that the demuxer expects."""
+        if frame.config.track_id > AUDIO_ID:
+            self._further.add(frame)
+            if self._over is not None:
+                self._take_further()
+            return
+        if frame.config.kind == "video":
+            config = self._scenes.described(frame.config, frame.payload, key=frame.sync)
+            frame = frame if config is frame.config else frame._replace(config=config)
         if self._over is not None:
             self._route(frame, arrival)
             return
-        self._waiting.append((frame, arrival))
-        self._waiting_bytes += len(frame.payload)
-        if self._waiting_bytes > self._limits.undecided_bytes:
-            expects_video = expects_audio = False
-        if (origin := self._origin(expects_video=expects_video, expects_audio=expects_audio)) is not None:
+        lacks = len(self._further.configs) < further
+        if self._beginning.add(frame, arrival):
+            expects_video = expects_audio = lacks = False
+        origin = self._beginning.origin(expects_video=expects_video, expects_audio=expects_audio, lacks=lacks)
+        if origin is not None:
             self._begin(*origin)
 
     def finish(self) -> None:
         """Write and hand over everything collected."""
         if self._over is None:
-            origin = self._origin(expects_video=False, expects_audio=False)
+            origin = self._beginning.origin(expects_video=False, expects_audio=False, lacks=False)
             if origin is None:
                 return
             self._begin(*origin)
@@ -90,6 +100,7 @@ class Session:
         if self._grid is not None and self._audio is not None:
             for packet in self._grid.flush():
                 self._packet(packet, self._audio)
+        self._take_further(last=True)
         self._cutter.finish(self._line.typical("video"))
         if self._over is not None:
             self._over.finish()
@@ -110,62 +121,35 @@ class Session:
         timecode, timecodes = self._timecodes.of(info.start * VIDEO_SCALE // info.timescale)
         self._over.take(replace(info, timecode=timecode, timecodes=timecodes) if timecodes else info)
 
-    def _origin(self, *, expects_video: bool, expects_audio: bool) -> tuple[Frame, Arrival] | None:
-        """Return the frame that the session starts with; None while it still waits."""
-        newest, arrival = self._waiting[-1] if self._waiting else (None, None)
-        if newest is None or arrival is None:
-            return None
-        keys = (w for w in self._waiting if w[0].config.kind == "video" and w[0].sync)
-        first_key = next(keys, None)
-        if first_key is None and newest.config.kind == "video":
-            self._waiting.pop()  # cannot be decoded
-            self._no_entry += 1
-            newest, arrival = self._waiting[-1] if self._waiting else (newest, arrival)
-        sound = next((w for w in self._waiting if w[0].config.kind == "audio"), None)
-        if first_key is not None:
-            patience = ticks(self._limits.first_audio)
-            if sound is not None or not expects_audio or _waited(first_key, newest, arrival) >= patience:
-                return first_key
-        elif sound is not None and (
-            not expects_video or _waited(sound, newest, arrival) >= ticks(self._limits.first_video)
-        ):
-            return sound
-        return None
-
     def _begin(self, first: Frame, arrival: Arrival) -> None:
         """Start with `first` and the preroll that the audio decoder needs; then process the frames that waited."""
-        audio = [f for f, _ in self._waiting if f.config.kind == "audio"]
         video = first.config if first.config.kind == "video" else None
-        if video is None and self._no_entry:
-            log.warning("recorder.video.no_entry", pictures=self._no_entry)
-        self._audio = audio[-1].config if audio else None
-        self._tracks = Tracks(0, video, self._audio)
-        lead = self._sound_before(first)
+        if video is None and self._beginning.no_entry:
+            log.warning("recorder.video.no_entry", pictures=self._beginning.no_entry)
+        self._audio = self._beginning.audio
+        self._tracks = Tracks(0, video, self._audio, self._further.tracks)
+        lead = self._beginning.sound_before(first)
         self._line.begin(first.dts - lead)
         self._over = HandOver(self._sink, WallClock(lead, arrival), lead, arrival.ns)
         self._cut(0, end=0, clean=first.clean)
-        waiting, self._waiting = self._waiting, deque()
         begun = False
-        for frame, came in waiting:
+        for frame, came in self._beginning.take():
             begun = begun or frame is first
             if begun or (frame.config.kind == "audio" and frame.dts >= first.dts - lead):
                 self._route(frame, came)
 
-    def _sound_before(self, first: Frame) -> int:
-        """Return how much audio before the first picture (90 kHz) is kept as preroll for the audio decoder."""
-        before = [f for f, _ in self._waiting if f.config is self._audio and f.dts < first.dts]
-        if self._audio is None or first.config.kind == "audio" or not before:
-            return 0
-        packet = before[-1].duration * VIDEO_SCALE // self._audio.timescale
-        most = OPUS_PREROLL if self._audio.codec == "opus" else AAC_PREROLL * packet
-        kept = [first.dts - f.dts for f in before if first.dts - f.dts <= most + packet]
-        return max(kept, default=0)
-
     def _route(self, frame: Frame, arrival: Arrival) -> None:
         for placed in self._line.place(frame, arrival):
             self._take(placed)
+        if self._further.waits:
+            self._take_further()
         if self._over is not None and self._over.waits:
             self._over.hand_over(arrival)
+
+    def _take_further(self, *, last: bool = False) -> None:
+        for config, at, packet in (*self._further.settled(self._line), *(self._further.flush() if last else ())):
+            if config in self._tracks.further:  # otherwise it joins with the next segment that can begin
+                self._cutter.further(config.track_id, at, packet.duration, packet.payload)
 
     def _take(self, placed: Placed) -> None:
         frame, arrival, dts, jumped = placed
@@ -222,7 +206,7 @@ class Session:
 
     def _enter(self, frame: Frame, dts: int, *, hole: bool, fresh: bool) -> None:
         """Start a segment at a keyframe, with new tracks when they have changed."""
-        if fresh or self._audio is not self._tracks.audio:
+        if fresh or self._audio is not self._tracks.audio or self._further.tracks != self._tracks.further:
             self._change_tracks(frame.config)
             self._broken = True
         if not self._cutter.has_video:
@@ -232,7 +216,7 @@ class Session:
         self._cut(dts, end=end, paused=hole, clean=frame.clean)
 
     def _change_tracks(self, video: TrackConfig | None) -> None:
-        self._tracks = Tracks(self._tracks.number + 1, video, self._audio)
+        self._tracks = Tracks(self._tracks.number + 1, video, self._audio, self._further.tracks)
         log.info("recorder.tracks.changed", init=self._tracks.number, codecs=[t.codec for t in self._tracks.all])
 
     def _sound(self, frame: Frame, dts: int) -> None:
@@ -271,7 +255,7 @@ class Session:
         changed = self._audio is not self._tracks.audio
         if not changed and time - self._cutter.start < self._target:
             return
-        if changed:
+        if changed or self._further.tracks != self._tracks.further:
             self._change_tracks(self._tracks.video)
         self._cut(time, end=time)
 
@@ -285,9 +269,3 @@ class Session:
             self._cutter.cut(Cut(at, end, paused, self._over.date(at), self._tracks, self._broken, clean))
             self._broken = False
             self._shown = None
-
-
-def _waited(since: tuple[Frame, Arrival], newest: Frame, arrival: Arrival) -> int:
-    """Return how long ago a frame came, by its time stamp or by the clock (90 kHz), whichever is longer."""
-    frame, came = since
-    return max(newest.dts - frame.dts, (arrival.ns - came.ns) * 9 // 100_000)

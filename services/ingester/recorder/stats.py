@@ -9,6 +9,7 @@ from typing import Final
 from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.names import is_media
 from shared.media.model import TrackConfig
+from shared.media.segment_files import AUDIO_ID
 
 MOST_TRACKS: Final = 8
 _LONGEST_STEP: Final = 2 * VIDEO_SCALE
@@ -34,6 +35,8 @@ class PublisherStats:
     step_ticks: int = 0
     jumps: int = 0
     damaged: int = 0
+    sounds: dict[int, TrackConfig] = field(default_factory=dict)
+    """The latest sound tracks, by track id; replaced as a whole."""
     unsupported: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     """The kinds of tracks that the container announces, and that can be recorded."""
@@ -49,6 +52,10 @@ class PublisherStats:
         if config is self._audio:
             return
         if config.kind == "audio":
+            if self.sounds.get(config.track_id) is not config:
+                self.sounds = {**self.sounds, config.track_id: config}
+            if config.track_id > AUDIO_ID:
+                return
             self.audio_codec, self.sample_rate, self.channels = config.codec, config.sample_rate, config.channels
             self._audio = config
             return

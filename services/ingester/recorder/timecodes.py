@@ -18,7 +18,7 @@ from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import PictureTiming, parse_h264_sps
 from shared.media.bitstream.hevc_sets import parse_hevc_sps
 from shared.media.bitstream.params import H264_SPS, HEVC_SPS, VideoCodec, length_size, nal_type, record_sets
-from shared.media.model import TrackConfig
+from shared.media.model import FRAME_CODECS, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
 from shared.media.timecode import Label
@@ -36,6 +36,7 @@ class PictureClock:
         self._config: TrackConfig | None = None
         self._codec: VideoCodec = "h264"
         self._length = 4
+        self._timed = True
         self._timing = PictureTiming()
         self._told = False  # the last keyframe had a timestamp
         self._last: Label | None = None
@@ -51,6 +52,8 @@ class PictureClock:
             return None
         if frame.config is not self._config:
             self._adopt(frame.config)
+        if not self._timed:
+            return None
         clock = picture_clock(self._codec, frame.payload, self._length, self._timing)
         if frame.sync:
             self._told = clock is not None
@@ -61,6 +64,9 @@ class PictureClock:
 
     def _adopt(self, config: TrackConfig) -> None:
         self._config = config
+        self._timed = config.codec not in FRAME_CODECS
+        if not self._timed:
+            return
         self._codec = "hevc" if config.codec == "hevc" else "h264"
         try:
             record = codec_record(config)

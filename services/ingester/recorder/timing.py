@@ -152,6 +152,21 @@ class TimeLine:
                 placed += self._judge(track, track.held[-1][1], last=True)
         return placed
 
+    @property
+    def is_unclear(self) -> bool:
+        """Whether frames wait until it is known where they belong."""
+        return self._holding
+
+    @property
+    def now(self) -> int:
+        """The time of the newest frame."""
+        return max((track.last for track in self._tracks.values() if track.last is not None), default=0)
+
+    def near(self, stamp: int) -> int:
+        """Return the time of a stamp of the encoder's clock: the one nearest to now that an offset in use gives."""
+        offsets = {*self._epochs, *(track.offset for track in self._tracks.values())}
+        return min((stamp + offset for offset in offsets), key=lambda time: abs(time - self.now))
+
     def typical(self, kind: Kind) -> int:
         """Return the track's usual step between frames."""
         track = self._tracks.get(kind)

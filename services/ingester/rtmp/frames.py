@@ -161,6 +161,8 @@ class MediaFrames:
     def _configure(self, kind: int, media: Media) -> None:
         if len(media.data) > MAX_CONFIG:
             self.dropped += 1
+        elif media.role == "extra" and kind == VIDEO:
+            self._reader.colours(bytes(media.data))
         elif media.role == "config":
             track, config = self._tracks.get(kind), bytes(media.data)
             if track is None or track.codec != media.codec or track.config != config:

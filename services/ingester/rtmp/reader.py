@@ -1,6 +1,7 @@
-"""Reading frames from audio and video messages: H.264, HEVC, AAC and Opus.
+"""Reading frames from audio and video messages.
 
-Sequence headers are the avcC, hvcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores them.
+Sequence headers are the avcC, hvcC, av1C, vpcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores
+them. VP9, MPEG audio and AC-3 need no sequence headers: their frames say how they decode.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from typing import Final
 
 from services.ingester.publication import MAX_OFFSET, Frame, Kind
 from services.ingester.recorder.audio import AacSound, opus_duration
+from services.ingester.recorder.coded import CodedPictures
 from services.ingester.recorder.damage import DAMAGE
+from services.ingester.recorder.framed import Family, FramedSound
 from services.ingester.recorder.names import audio_name, video_name
-from services.ingester.recorder.pictures import LengthPrefixed
+from services.ingester.recorder.scenes import Toned
 from services.ingester.recorder.unwrap import Unwrapper
-from shared.media.model import TrackConfig, VideoCodec
+from services.ingester.rtmp.colour_info import read_colour_info
+from shared.media.model import PictureCodec, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import opus_config
 from shared.media.timecode import Label
@@ -27,8 +31,9 @@ MS: Final = 90
 MAX_NAMES: Final = 32
 MAX_LABELS: Final = 64
 """Timecodes that wait for a picture; older ones are dropped."""
-VIDEO_CODECS: Final[dict[str, VideoCodec]] = {"avc1": "h264", "hvc1": "hevc"}
-AUDIO_CODECS: Final = ("mp4a", "Opus")
+VIDEO_CODECS: Final[dict[str, PictureCodec]] = {"avc1": "h264", "hvc1": "hevc", "av01": "av1", "vp09": "vp9"}
+FAMILIES: Final[dict[str, Family]] = {".mp3": "mpeg", "ac-3": "ac3", "ec-3": "ac3"}
+AUDIO_CODECS: Final = ("mp4a", "Opus", *FAMILIES)
 """The FOURCCs of the recorded codecs."""
 
 
@@ -42,13 +47,16 @@ class FrameReader:
         self.unsupported: set[str] = set()
         self.damaged = 0
         self._clock = Unwrapper(32)
-        self._pictures = LengthPrefixed()
+        self._pictures = CodedPictures()
         self._aac = AacSound()
         self._opus: TrackConfig | None = None
+        self._framed: dict[str, FramedSound] = {}
         self._sounds = False
         self._failures = 0
         self._frames: list[Frame] = []
         self._labels: list[tuple[int, Label]] = []
+        self._colours: dict[bytes, bytes] = {}
+        self._toned = Toned()
 
     def describes(self, kind: Kind) -> bool:
         """Return whether the track has a sequence header and can be recorded."""
@@ -59,6 +67,8 @@ class FrameReader:
         if kind == VIDEO and (video := VIDEO_CODECS.get(codec)) is not None:
             if record:
                 self._guarded(kind, lambda: self._pictures.configure(video, record))
+        elif kind != VIDEO and codec in FAMILIES:
+            self._sounds = True  # frames say the rest
         elif kind != VIDEO and codec in AUDIO_CODECS:
             self._guarded(kind, lambda: self._describe_sound(codec, record))
         else:
@@ -71,7 +81,10 @@ class FrameReader:
             return
         try:
             if kind == VIDEO:
+                self._pictures.begin(VIDEO_CODECS[codec])
                 self._picture(timestamp, offset, data)
+            elif codec in FAMILIES:
+                self._framed_sound(codec, timestamp, data)
             elif self._sounds:
                 self._sound(timestamp, data)
         except Mp4Error:
@@ -82,6 +95,10 @@ class FrameReader:
     def timecode(self, timestamp: int, label: Label) -> None:
         """Take the timecode of the picture shown at a time in ms, modulo 2**32; it comes before or after that one."""
         self._labels = [*self._labels[1 - MAX_LABELS :], (timestamp, label)]
+
+    def colours(self, data: bytes) -> None:
+        """Take a metadata message about the pictures: it applies from the next key frame on."""
+        self._colours = read_colour_info(data) or self._colours
 
     def finish(self) -> None:
         """Release the frames that wait."""
@@ -103,6 +120,8 @@ class FrameReader:
             self.damaged += 1
             return
         config, payload, sync, clean = picture
+        if self._colours:
+            config = self._toned.of(config, self._colours, key=sync)
         labels = self._labels_near(timestamp) if self._labels else ()
         time = self._clock.take(timestamp) * MS
         self._frames.append(Frame(config, time, offset * MS, sync, payload, clean=clean, labels=labels))
@@ -126,6 +145,16 @@ class FrameReader:
             self.damaged += not duration
         if frame is not None:
             self._frames.append(frame)
+
+    def _framed_sound(self, codec: str, timestamp: int, data: bytes) -> None:
+        sound = self._framed.get(codec)
+        if sound is None:
+            sound = self._framed[codec] = FramedSound(FAMILIES[codec])
+        before = sound.damaged
+        frames = sound.feed(data, self._clock.take(timestamp) * MS, whole=True)
+        self.damaged += sound.damaged - before
+        self._sounds = self._sounds or bool(frames)
+        self._frames += frames
 
     def _describe_sound(self, codec: str, record: bytes) -> None:
         if codec == "Opus":

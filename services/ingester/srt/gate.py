@@ -34,12 +34,13 @@ REASONS: Final[Mapping[Why, Reject]] = {
     "unknown": Reject.NOT_FOUND,
     "over": Reject.FORBIDDEN,
     "taken": Reject.CONFLICT,
+    "denied": Reject.FORBIDDEN,
     "disk_full": Reject.NO_ROOM,
     "later": Reject.DOWN,
     "unsupported": Reject.UNSUPPORTED_MEDIA,
 }
 _COLLECT_WITHIN: Final = timedelta(seconds=3)  # ample: the handshake ends in the call that asks us
-_FAULTS: Final = frozenset({"stream_id", "mode", "no_key", "ambiguous", "unknown", "over"})
+_FAULTS: Final = frozenset({"stream_id", "mode", "no_key", "ambiguous", "unknown", "over", "denied"})
 """Refusals caused by the caller; others do not count against it."""
 Known = Callable[[SrtRequest], bool]
 Who = tuple[str, bytes]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from shared.media.bitstream.bit_reader import BitReader, unescape
 from shared.media.bitstream.bit_writer import BitWriter, escape
 from shared.media.bitstream.errors import BitstreamError
-from shared.media.bitstream.h264_slice import INTRA, B, Command, P, SliceFormat, SliceWalk, slice_formats
+from shared.media.bitstream.h264_slice import FIELD, INTRA, B, Command, P, SliceFormat, SliceWalk, slice_formats
 from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE, is_slice
 from shared.media.bitstream.params import nal_type
 
@@ -79,6 +79,8 @@ class EntryRenumber:
             raise BitstreamError("the picture cannot become an IDR picture")
         reader, form, _ = self._begin(unescape(first[:_HEADER]))
         self._frame = reader.bits(form.sps.counts[0])
+        if form.field_bits(reader) == FIELD:
+            raise BitstreamError("a field cannot become an IDR picture")
         self._order = reader.bits(form.sps.counts[2])
         return [self._idr(nal) if is_slice("h264", nal) else nal for nal in nals]
 
@@ -107,31 +109,37 @@ class EntryRenumber:
         reader, form, kind = self._begin(payload)
         bits, _, order_bits = form.sps.counts
         value, left = int.from_bytes(payload, "big"), reader.left
-        frame, order = reader.bits(bits), reader.bits(order_bits)
+        frame = reader.bits(bits)
+        between = form.field_bits(reader)
+        order = reader.bits(order_bits)
         number = (frame - self._frame) % (1 << bits)
         self._reached += (number - self._reached) % (1 << bits)
         value += (number - frame) << (left - bits)
-        value += ((order - self._order) % (1 << order_bits) - order) << (left - bits - order_bits)
+        value += ((order - self._order) % (1 << order_bits) - order) << (left - bits - between - order_bits)
         payload = value.to_bytes(len(payload), "big")
         if early and nal[0] & 0x60:
             payload = self._marked(payload, form, kind)
         return escape(payload) + nal[end:]
 
     def _marked(self, payload: bytes, form: SliceFormat, kind: int) -> bytes:
-        def is_there(command: Command) -> bool:
-            return command[0] not in (1, 3) or command[1] < self._reached
-
         reader, _, _ = self._begin(payload)
-        reader.bits(form.sps.counts[0] + form.sps.counts[2])
+        reader.bits(form.sps.counts[0])
+        field = form.field_bits(reader) == FIELD
+        most = 2 * self._reached + 1 if field else self._reached
+
+        def is_there(command: Command) -> bool:
+            return command[0] not in (1, 3) or command[1] < most
+
+        reader.bits(form.sps.counts[2])
         begun = 8 * (len(payload) - 1) - reader.left
-        walk = SliceWalk(form, kind, reader, None)
+        walk = SliceWalk(form, kind, reader, None, field=field)
         walk.to_marking()
         if all(map(is_there, walk.marking(is_there))):
             return payload
         out, reader = BitWriter(), BitReader(payload[1:])
         out.bits(payload[0], 8)
         out.copy(reader, begun)
-        walk = SliceWalk(form, kind, reader, out)
+        walk = SliceWalk(form, kind, reader, out, field=field)
         walk.to_marking()
         walk.marking(is_there)
         return walk.finish(payload)
@@ -143,8 +151,10 @@ class EntryRenumber:
         out.bits(payload[0] & 0xE0 | H264_IDR, 8)
         out.copy(BitReader(payload[1:]), 8 * (len(payload) - 1) - reader.left)
         frame_bits, _, order_bits = form.sps.counts
-        reader.bits(frame_bits + order_bits)
-        out.bits(0, frame_bits)
+        reader.bits(frame_bits)
+        between = form.field_bits(reader)
+        reader.bits(order_bits)
+        out.bits(0, frame_bits + between)
         out.ue(IDR_PIC_ID)
         out.bits(0, order_bits)
         walk = SliceWalk(form, kind, reader, out)

@@ -17,6 +17,7 @@ from shared.media.bitstream.params import H264_PPS, H264_SPS, nal_type
 P, B, INTRA = 0, 1, 2  # slice_type modulo 5 (table 7-6)
 NO_FILTER = 1  # disable_deblocking_filter_idc: no offsets follow
 LAST_COMMANDS = 64
+FIELD = 2  # bits between frame_num and order count in a field: field_pic_flag, bottom_field_flag
 # How many numbers follow a memory_management_control_operation (7.3.3.3).
 _NUMBERS = {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}
 Command = tuple[int, ...]
@@ -34,9 +35,18 @@ class SliceFormat:
     deblocking: bool
     redundant: bool
 
+    def field_bits(self, reader: BitReader) -> int:
+        """Read what follows frame_num where pictures may be fields; return its bits: 2 in a field, 1 in a frame."""
+        if self.sps.frames_only:
+            return 0
+        if not reader.flag():
+            return 1
+        reader.flag()  # bottom_field_flag
+        return FIELD
+
 
 def slice_formats(sets: Sequence[bytes]) -> dict[int, SliceFormat]:
-    """Return slice headers' formats by PPS id; BitstreamError for fields, slice groups, order count type 1."""
+    """Return slice headers' formats by PPS id; BitstreamError for slice groups, order count type 1."""
     seqs = [parse_h264_sps(nal) for nal in sets if nal_type("h264", nal) == H264_SPS]
     known = {sps.set_id: sps for sps in seqs}
     return dict(_read_pps(nal, known) for nal in sets if nal_type("h264", nal) == H264_PPS)
@@ -46,7 +56,7 @@ def _read_pps(nal: bytes, known: dict[int, H264Sps]) -> tuple[int, SliceFormat]:
     reader = BitReader(unescape(nal)[1:])
     number, sps = reader.ue(), known.get(reader.ue())
     cabac, bottom = reader.flag(), reader.flag()
-    if sps is None or reader.ue() or not sps.frames_only or sps.counts[1] == 1 or sps.planes:
+    if sps is None or reader.ue() or sps.counts[1] == 1 or sps.planes:
         raise BitstreamError("the stream's slice headers cannot be rewritten")
     references = reader.ue() + 1, reader.ue() + 1
     weighted = reader.flag(), reader.bits(2)
@@ -63,13 +73,15 @@ class SliceWalk:
     With `out` None it is only read.
     """
 
-    def __init__(self, form: SliceFormat, kind: int, reader: BitReader, out: BitWriter | None) -> None:
-        self.form, self.kind, self.reader, self.out = form, kind, reader, out
+    def __init__(
+        self, form: SliceFormat, kind: int, reader: BitReader, out: BitWriter | None, *, field: bool = False
+    ) -> None:
+        self.form, self.kind, self.reader, self.out, self.field = form, kind, reader, out, field
 
     def to_marking(self) -> None:
         """Copy all fields up to the marking of reference pictures."""
         form, counts = self.form, list(self.form.references)
-        if form.bottom and not form.sps.counts[1]:
+        if form.bottom and not form.sps.counts[1] and not self.field:
             self.number()
         if form.redundant:
             self.number()

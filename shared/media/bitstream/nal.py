@@ -16,8 +16,7 @@ H264_SLICE, H264_IDR, H264_SEI, H264_AUD = 1, 5, 6, 9
 HEVC_CRA, HEVC_BLA_N_LP, HEVC_AUD, HEVC_SEI_PREFIX, HEVC_SEI_SUFFIX = 21, 18, 35, 39, 40
 HEVC_BLA = frozenset((16, 17, 18))
 HEVC_IDR = frozenset((19, 20))
-# Payload types of SEI messages: captions are content, the two HDR messages describe the colour (D.1.1).
-SEI_CAPTIONS, SEI_MASTERING_DISPLAY, SEI_CONTENT_LIGHT = 4, 137, 144
+SEI_CAPTIONS = 4  # payload type of an SEI message (D.1.1)
 
 
 class RandomAccess(Enum):
@@ -104,8 +103,3 @@ def encoder_nals(codec: VideoCodec, nals: Iterable[bytes]) -> list[bytes]:
     return [
         nal for nal in nals if nal_type(codec, nal) not in unwanted and sei_type(codec, nal) in (None, SEI_CAPTIONS)
     ]
-
-
-def static_sei(codec: VideoCodec, nals: Iterable[bytes]) -> list[bytes]:
-    """Return the SEI units that describe the colour of a whole scene (HDR); joined pictures repeat them."""
-    return [nal for nal in nals if sei_type(codec, nal) in (SEI_MASTERING_DISPLAY, SEI_CONTENT_LIGHT)]

@@ -94,5 +94,5 @@ def info_of(iv: bytes, subsamples: Sequence[Subsample]) -> bytes:
 
 
 def splitters(tracks: Sequence[TrackConfig]) -> Mapping[int, Splitter]:
-    """Return how the pictures of each video track are split."""
-    return {track.track_id: Splitter(track) for track in tracks if track.kind == "video"}
+    """Return how pictures are split, of each track with NAL units; AV1 and VP9 are encrypted whole."""
+    return {track.track_id: Splitter(track) for track in tracks if track.codec in {"h264", "hevc"}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shared.media.cenc.entry import protected_entry
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, find, full_box, need, unpack
@@ -14,6 +15,7 @@ __all__ = ["aac_config", "build_init", "media_header", "opus_config", "parse_ini
 
 MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 MAX_TRACKS = 64
+UNKNOWN = "und"
 
 
 def build_init(tracks: Sequence[TrackConfig]) -> bytes:
@@ -40,23 +42,35 @@ def sample_descriptions(entries: Sequence[bytes]) -> bytes:
     return full_box(b"stsd", 0, 0, struct.pack(">I", len(entries)), *entries)
 
 
-def track_header(track: TrackConfig, duration: int) -> bytes:
-    """Build tkhd; `duration` is in the movie's timescale."""
+def track_header(track: TrackConfig, duration: int, *, enabled: bool = True) -> bytes:
+    """Build tkhd; `duration` is in the movie's timescale. Sound tracks are alternatives, of which one is `enabled`."""
     video = track.kind == "video"
     layout = ">QQI4xQ" if duration > 0xFFFFFFFF else ">III4xI"
     times = struct.pack(layout, 0, 0, track.track_id, duration)
     group = struct.pack(">8xHHH2x", 0, 0 if video else 1, 0 if video else 0x100)
     size = struct.pack(">II", track.width << 16, track.height << 16)
-    return full_box(b"tkhd", 1 if layout[1] == "Q" else 0, 3, times, group, MATRIX, size)
+    return full_box(b"tkhd", 1 if layout[1] == "Q" else 0, 2 | enabled, times, group, MATRIX, size)
 
 
 def media_header(track: TrackConfig, duration: int) -> tuple[bytes, bytes]:
     """Build mdhd and hdlr; `duration` is in the track's timescale."""
     wide = duration > 0xFFFFFFFF
     times = struct.pack(">QQIQ" if wide else ">IIII", 0, 0, track.timescale, duration)
-    mdhd = full_box(b"mdhd", int(wide), 0, times, b"\x55\xc4\0\0")  # language: und
+    mdhd = full_box(b"mdhd", int(wide), 0, times, _packed(track.language), bytes(2))
     kind, name = (b"vide", b"video\0") if track.kind == "video" else (b"soun", b"audio\0")
     return mdhd, full_box(b"hdlr", 0, 0, bytes(4), kind, bytes(12), name)
+
+
+def _packed(language: str) -> bytes:
+    """Pack a language's three letters into 15 bits (8.4.2.3); "und" when there are none."""
+    first, second, third = (ord(letter) - 0x60 for letter in language or UNKNOWN)
+    return struct.pack(">H", first << 10 | second << 5 | third)
+
+
+def _language(bits: int) -> str:
+    """Return a packed language; empty when it is "und" or none."""
+    language = "".join(chr(0x60 + (bits >> shift & 31)) for shift in (10, 5, 0))
+    return "" if language == UNKNOWN or not language.isalpha() else language
 
 
 def media_info(track: TrackConfig) -> tuple[bytes, bytes]:
@@ -82,8 +96,9 @@ def _parse_track(data: bytes, trak: Box) -> TrackConfig:
     mdhd = need(data, trak, b"mdia", b"mdhd")
     wide = unpack("B", data, mdhd.body, mdhd.end)[0] == 1
     timescale = unpack("I", data, mdhd.body + (20 if wide else 12), mdhd.end)[0]
+    language = _language(unpack("H", data, mdhd.body + (32 if wide else 20), mdhd.end)[0])
     stsd = need(data, trak, b"mdia", b"minf", b"stbl", b"stsd")
     entry = next(children(data, stsd.body + 8, stsd.end), None)
     if entry is None or not timescale or not track_id or find(data, trak, b"mdia", b"hdlr") is None:
         raise Mp4Error("track without an id, a timescale or a sample entry")
-    return read_entry(bytes(data[entry.start : entry.end]), track_id, timescale)
+    return replace(read_entry(bytes(data[entry.start : entry.end]), track_id, timescale), language=language)

@@ -6,7 +6,7 @@ They have its picture format, decoder limits and colour, and parameter set ids t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -23,11 +23,14 @@ from shared.media.bitstream.hevc_sets import (
     renumber_hevc_pps,
     renumber_hevc_slice,
 )
+from shared.media.bitstream.look import read_look
 from shared.media.bitstream.nal import encoder_nals, is_slice, join_sample
 from shared.media.bitstream.params import H264_SPS, HEVC_PPS, HEVC_SPS, nal_type, set_id, set_types, split_annexb
-from shared.media.bitstream.records import length_size_of, sets_of, video_codec
+from shared.media.bitstream.records import length_size_of, sets_of, video_codec, with_sets
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.seams.errors import CutError
+from shared.media.seams.forms import pixel_format
+from shared.media.transcode.colours import FULL, LIMITED
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 # profile_idc to x264's name; for other profiles x264 chooses by the picture format.
@@ -71,7 +74,7 @@ class JoiningEncoder:
 
     def __init__(self, style: Style, used_sets: Iterable[bytes] = (), *, alone: bool = False) -> None:
         self._style = style
-        self._codec: VideoCodec = video_codec(style.config)
+        self.codec: VideoCodec = video_codec(style.config)
         self._length_size = length_size_of(style.config)
         self._theirs: H264Sps | HevcSps | None = None
         self._sps_id = self._pps_id = 0
@@ -94,13 +97,22 @@ class JoiningEncoder:
         """Start a seam whose frames are encoded as in `encode`, one by one as they come."""
         return Seam(self._open, self._sample, 1 / self._style.rate, list(first_sei))
 
+    @property
+    def pixels(self) -> str:
+        """FFmpeg's name of the pixel format that it takes."""
+        return pixel_format(self._style.config)
+
+    def track(self, config: TrackConfig, *, copied: bool) -> TrackConfig:
+        """Return the track of the result, whose entry has our sets, and the stream's where pictures are `copied`."""
+        return replace(config, sample_entry=with_sets(config, self.sets, keep=copied)) if self.sets else config
+
     def prepare(self, frame: av.VideoFrame) -> None:
         """Set `sets` before anything is encoded; `frame` is like those to come. CutError, MediaError."""
         self._open(frame)
 
     def _join(self, known: Sequence[bytes]) -> None:
         """Read the stream's limits and choose ids that it does not use."""
-        if self._codec == "hevc":
+        if self.codec == "hevc":
             self._theirs = parse_hevc_sps(next(nal for nal in known if nal_type("hevc", nal) == HEVC_SPS))
             self._sps_id, self._pps_id = free_ids(known)
             return
@@ -112,20 +124,21 @@ class JoiningEncoder:
         self._sps_id = self._pps_id = free  # x264 gives both sets the same
 
     def _open(self, frame: av.VideoFrame) -> av.VideoCodecContext:
-        context = av.CodecContext.create(_ENCODERS[self._codec], "w")
+        context = av.CodecContext.create(_ENCODERS[self.codec], "w")
         if not isinstance(context, av.VideoCodecContext):
-            raise CutError(f"no encoder for {self._codec}")
+            raise CutError(f"no encoder for {self.codec}")
         context.width, context.height = self._style.config.width, self._style.config.height
         context.pix_fmt = frame.format.name
         context.framerate = self._style.rate
         context.time_base = 1 / self._style.rate
         context.thread_type = "FRAME"  # no slices: they cost quality
+        self._look(context)
         context.flags |= Flags.global_header | Flags.closed_gop
         if self._fields is None:
-            self._fields = frame.interlaced_frame and self._codec == "h264"
+            self._fields = frame.interlaced_frame and self.codec == "h264"
         if self._fields:
             context.flags |= Flags.interlaced_dct
-        context.options = self._h264_options() if self._codec == "h264" else self._hevc_options()
+        context.options = self._h264_options() if self.codec == "h264" else self._hevc_options()
         context.open()
         sets = self._joined(split_annexb(bytes(context.extradata or b"")))
         if self.sets and sets != self.sets:
@@ -133,13 +146,22 @@ class JoiningEncoder:
         self.sets = sets
         return context
 
+    def _look(self, context: av.VideoCodecContext) -> None:
+        """Set the colours and the pixels' aspect of the stream; a joined SPS repeats the stream's own anyway."""
+        sps = next(nal for nal in sets_of(self._style.config) if nal_type(self.codec, nal) in (H264_SPS, HEVC_SPS))
+        look = read_look(self.codec, sps)
+        context.sample_aspect_ratio = Fraction(*look.aspect)
+        if look.colour is not None:
+            context.color_primaries, context.color_trc, context.colorspace, full = look.colour
+            context.color_range = FULL if full else LIMITED
+
     def _rate_options(self) -> dict[str, float]:
         """Bound the bitrate by the source's own, so that no seam floods a player."""
         live = self._style.live
         cap = max((LIVE_HEADROOM if live else FILE_HEADROOM) * self._style.bitrate, 1_500_000) // 1000
         keyframes = max(round(KEYFRAME_SECONDS * self._style.rate), 1)
         bounds: dict[str, float] = {"keyint": keyframes}
-        if live or self._codec == "h264":  # with a bound, x265 spoils a first picture full of noise
+        if live or self.codec == "h264":  # with a bound, x265 spoils a first picture full of noise
             bounds |= {"vbv-maxrate": cap, "vbv-bufsize": cap if live else 2 * cap}
         return bounds if live else bounds | {"qcomp": FILE_EVENNESS}
 
@@ -173,12 +195,12 @@ class JoiningEncoder:
 
     def _joined(self, sets: Iterable[bytes]) -> list[bytes]:
         """Return the encoder's parameter sets, adapted to the stream's."""
-        wanted = [nal for nal in sets if nal_type(self._codec, nal) in set_types(self._codec)]
+        wanted = [nal for nal in sets if nal_type(self.codec, nal) in set_types(self.codec)]
         if self._theirs is None:
             return wanted
         out: list[bytes] = []
         for nal in wanted:
-            kind = nal_type(self._codec, nal)
+            kind = nal_type(self.codec, nal)
             if isinstance(self._theirs, H264Sps):
                 out.append(join_h264_sps(nal, self._theirs, self._style.depth) if kind == H264_SPS else nal)
             elif kind == HEVC_SPS:
@@ -188,7 +210,7 @@ class JoiningEncoder:
         return out
 
     def _sample(self, packet: av.Packet[av.VideoStream], lead: list[bytes]) -> Encoded:
-        nals = encoder_nals(self._codec, split_annexb(bytes(packet)))
+        nals = encoder_nals(self.codec, split_annexb(bytes(packet)))
         if isinstance(self._theirs, HevcSps):
             nals = [renumber_hevc_slice(nal, self._pps_id) if is_slice("hevc", nal) else nal for nal in nals]
         if packet.pts is None:

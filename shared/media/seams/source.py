@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shared.media.model import Int64s, SampleTable, TrackConfig
+from shared.media.model import FRAME_CODECS, Int64s, SampleTable, TrackConfig
 from shared.media.mp4.entries import codec_record
+from shared.media.seams.forms import form_of
 
 # A hole longer than this, in s, is missing content; a shorter one is jitter or a dropped frame.
 HOLE = Fraction(1, 10)
@@ -170,7 +171,10 @@ class Audio:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Adjacent segments of one run, loaded; times are stream time in seconds."""
+    """Adjacent segments of one run, loaded; times are stream time in seconds.
+
+    `audio` is the first sound track, which counts for holes and gaps; `further` are the others.
+    """
 
     session: str
     start: Fraction
@@ -178,6 +182,7 @@ class Piece:
     video: Video | None
     audio: Audio | None
     files: tuple[Path, ...] = field(repr=False)
+    further: tuple[Audio, ...] = field(default=(), repr=False)
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
@@ -212,5 +217,7 @@ def same_stream(one: TrackConfig, other: TrackConfig) -> bool:
 
 
 def _key(config: TrackConfig) -> tuple[object, ...]:
+    if config.codec in FRAME_CODECS:  # key frames bring their own headers: only what the entry says must agree
+        return config.codec, form_of(config)._replace(level=0, tier=0)
     size = (config.width, config.height) if config.kind == "video" else (config.timescale, config.channels)
     return config.codec, *size, codec_record(config)

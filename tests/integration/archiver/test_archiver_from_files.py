@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from services.clipper import footage
 from services.clipper.cutter import ClipCutter
 from shared.broker.kv import Bucket
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
-from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
+from shared.messages.ranges import Selection
 from shared.messages.sessions import SessionRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.hours import load_hour
@@ -110,8 +111,9 @@ async def test_a_clip_is_exact_where_only_files_are_left(archiver: Archive, tmp_
     record = await archiver.record(event)
     assert record is not None
     start, end, stop = Fraction(37, 10), Fraction(79, 10), threading.Event()
+    segments = (await part(archiver, event, 0, 12)).segments
     before = ClipCutter(archiver.store).exact(
-        (await part(archiver, event, 0, 12)).segments, start, end, "clips/a", stop
+        footage.Footage((footage.Recorded(segments, start, end, end),)), "clips/a", stop
     )
     await forget_the_log(archiver, event)
     if not has_session:
@@ -120,7 +122,9 @@ async def test_a_clip_is_exact_where_only_files_are_left(archiver: Archive, tmp_
     zeroed(archiver, record.hours[0].key)
     await archiver.compactor.rebuilder.rebuild(ACCOUNT, event)
     found = await part(archiver, event, 0, 12)
-    after = ClipCutter(archiver.store).exact(found.segments, start, end, "clips/b", stop)
+    after = ClipCutter(archiver.store).exact(
+        footage.Footage((footage.Recorded(found.segments, start, end, end),)), "clips/b", stop
+    )
     assert after.gaps == before.gaps == ()
     assert after.file.frames == before.file.frames
     pictures = [media.frame_hashes(archiver.store.path(made.file.key)) for made in (before, after)]

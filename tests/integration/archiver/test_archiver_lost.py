@@ -14,8 +14,8 @@ from services.archiver.removal import Removal
 from services.archiver.room import RoomMaker
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.messages.clips import Selection
 from shared.messages.media import IndexedSegment, RecordingDelete
+from shared.messages.ranges import Selection
 from shared.messages.recordings import RecordingRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.hours import HOUR_MS, hour_of, load_hour

@@ -17,9 +17,9 @@ from shared.broker.kv import Bucket
 from shared.broker.subjects import channel_of, subject_of
 from shared.errors import Unavailable
 from shared.messages.base import Message
-from shared.messages.clips import Selection
 from shared.messages.live import JobStateChanged
 from shared.messages.media import RecordingsSweep
+from shared.messages.ranges import Selection
 from shared.messages.recordings import RecordingRecord
 from shared.messages.sessions import SessionRecord
 from shared.recording import load_range

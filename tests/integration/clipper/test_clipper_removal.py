@@ -15,8 +15,9 @@ from services.clipper.app import build
 from services.clipper.ranges import SourceRanges
 from services.clipper.removal import Removal
 from shared.broker.kv import Bucket
-from shared.messages.clips import ClipCreate, ClipDelete, ClipRecord, Selection, VodState
+from shared.messages.clips import ClipCreate, ClipDelete, ClipRecord, VodState
 from shared.messages.destinations import DestinationSpec
+from shared.messages.ranges import Selection
 from shared.runtime.clock import SystemClock
 from shared.store.local import LocalStore
 from tests.support.nats import NatsServer

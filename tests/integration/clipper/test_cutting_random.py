@@ -40,6 +40,11 @@ ODD = [
     Spec(gop=30, bframes=0, encoder="intra-refresh=1"),
     Spec(gop=45, audio="opus"),
     Spec(gop=30, longest=Fraction(1)),
+    Spec(gop=30, encoder="tff=1:open-gop=1", pixels="yuv422p10le"),
+    Spec("hevc", gop=30, bframes=4, encoder="open-gop=1", pixels="yuv420p10le"),
+    Spec("av1", Fraction(60), 0, 60),
+    Spec("av1", Fraction(25), 0, 45, pixels="yuv420p10le", stamps="90k"),
+    Spec("vp9", Fraction(30000, 1001), 0, 50),
 ]
 QUICK = [
     Spec("h264", Fraction(30), 2, 45, Fraction(4), "ms"),
@@ -47,6 +52,8 @@ QUICK = [
     Spec("h264", Fraction(24000, 1001), 0, 24, Fraction(4), "90k"),
     Spec("hevc", Fraction(25), 2, 30, Fraction(4), "90k"),
     Spec("h264", Fraction(30), 3, 30, Fraction(4), "90k", encoder="open-gop=1"),
+    Spec("av1", Fraction(30000, 1001), 0, 30, Fraction(4), "ms"),
+    Spec("vp9", Fraction(25), 0, 40, Fraction(4), "ms", audio="opus"),
 ]
 
 

@@ -27,7 +27,21 @@ KINDS = {
     "h264 high10": (Spec(gop=30, seconds=LENGTH, pixels="yuv420p10le"), "smart"),
     "h264 4:2:2": (Spec(gop=30, seconds=LENGTH, pixels="yuv422p"), "smart"),
     "h264 baseline": (Spec(gop=30, seconds=LENGTH, bframes=0, options=("-profile:v", "baseline")), "smart"),
+    "h264 main": (Spec(gop=30, seconds=LENGTH, options=("-profile:v", "main")), "smart"),
+    "h264 baseline, slices": (
+        Spec(gop=30, seconds=LENGTH, bframes=0, encoder="slices=4:ref=3", options=("-profile:v", "baseline")),
+        "smart",
+    ),
+    "h264 high 4:2:2, 10 bits": (Spec(gop=30, seconds=LENGTH, pixels="yuv422p10le"), "smart"),
+    "h264 high 4:2:2, 10 bits, open gop": (
+        Spec(gop=30, seconds=LENGTH, pixels="yuv422p10le", encoder="open-gop=1"),
+        "smart",
+    ),
     "h264 fields": (Spec(gop=30, seconds=LENGTH, encoder="tff=1"), "smart"),
+    "h264 fields, bottom first, no b": (Spec(gop=30, seconds=LENGTH, bframes=0, encoder="bff=1"), "smart"),
+    "h264 fields, open gop": (Spec(gop=30, seconds=LENGTH, encoder="tff=1:open-gop=1"), "smart"),
+    "h264 fields, 4:2:2, 10 bits": (Spec(gop=30, seconds=LENGTH, pixels="yuv422p10le", encoder="tff=1"), "smart"),
+    "h264 frames where fields may be": (Spec(gop=30, seconds=LENGTH, encoder="fake-interlaced=1"), "smart"),
     "h264 hrd": (
         Spec(gop=30, seconds=LENGTH, encoder="nal-hrd=cbr:vbv-maxrate=1000:vbv-bufsize=1000:aud=1:repeat-headers=1"),
         "smart",
@@ -46,6 +60,20 @@ KINDS = {
         "smart",
     ),
     "h264 intra refresh": (Spec(gop=30, seconds=LENGTH, bframes=0, encoder="intra-refresh=1"), "reencode"),
+    "h264 intra refresh, 10 bits": (
+        Spec(gop=30, seconds=LENGTH, bframes=0, pixels="yuv420p10le", encoder="intra-refresh=1"),
+        "reencode",
+    ),
+    "hevc intra refresh": (
+        Spec("hevc", gop=30, seconds=LENGTH, bframes=0, encoder="intra-refresh=1:open-gop=1"),
+        "reencode",
+    ),
+    "hevc main10, cra with rasl": (
+        Spec("hevc", gop=30, bframes=4, seconds=LENGTH, pixels="yuv420p10le", encoder="open-gop=1"),
+        "smart",
+    ),
+    "hevc 4:2:2, 10 bits": (Spec("hevc", gop=30, seconds=LENGTH, pixels="yuv422p10le"), "smart"),
+    "hevc main12": (Spec("hevc", gop=30, seconds=LENGTH, pixels="yuv420p12le"), "smart"),
     "hevc open gop": (Spec("hevc", gop=30, bframes=4, seconds=LENGTH, encoder="open-gop=1"), "smart"),
     "hevc leading pictures": (Spec("hevc", gop=30, bframes=4, seconds=LENGTH, encoder="radl=2:open-gop=0"), "smart"),
     "hevc slices": (Spec("hevc", gop=30, seconds=LENGTH, encoder="slices=2:weightp=1:wpp=1"), "smart"),

@@ -305,3 +305,24 @@ async def test_what_an_instant_clip_cannot_have_is_named(live: Live) -> None:
     bad = {"live_job_id": live.desk.event, "outputs": [{"mode": "slow", **point}]}
     answer = await live.api.http.post("/v1/vods", json=bad)
     assert answer.json()["errors"][0]["field"] == "outputs[0].mode"
+
+
+async def test_a_reel_plays_its_ranges_one_after_the_other(live: Live, recording: Recording) -> None:
+    """Of two jobs, in any order; as far as its first range that still grows."""
+    job = (await live.api.job())["id"]
+    await live.api.publish(job)
+    other = Desk(live.api.js(), live.desk.settings, job, live.desk.begun_ms)
+    await live.desk.announce(live.desk.session(recording))
+    await other.announce(other.session(recording))
+    ranges = [("8", "10"), ("2.5", "5.5"), ("2", "3")]
+    asked = [{"stream_start_time": start, "stream_end_time": end} for start, end in ranges]
+    clip = await live.clip(ranges=[{**asked[0], "live_job_id": job}, asked[1], {**asked[2], "live_job_id": job}])
+    playlist, _ = await live.playlist(clip)
+    assert names(playlist) == [4, 1, 2, 1]
+    assert playlist.ended
+    sessions = [part.uri.split("/")[0] for part in playlist.parts]
+    assert sessions[0] == sessions[3] != sessions[1] == sessions[2]
+    assert [part.seam for part in playlist.parts] == [False, True, False, True]
+    soon = {"stream_start_time": "11", "duration": 60, "wait": True}
+    growing, _ = await live.playlist(await live.clip(ranges=[asked[1], soon, asked[0]]))
+    assert (names(growing), growing.ended) == ([1, 2, 5], False)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.delivery.clear_store import ClearStore
 from services.gateway.delivery.joined import file_of
-from services.gateway.domain.errors import StateConflict
 from shared.errors import Permanent
 from shared.media.mp4.init import parse_init
-from shared.security.content_keys import ContentKeys
+from shared.recording.clear_store import ClearStore
+from shared.security.content_keys import ContentKeys, KeyUnknown
 from shared.security.secrets import Vault
 from tests.support.framecode_record import Spec
 from tests.support.hls_check import read_media
@@ -76,7 +75,7 @@ async def test_hls_plays_clear(scene: Scene, tmp_path: Path) -> None:
 async def test_an_archive_file_is_clear(scene: Scene, tmp_path: Path) -> None:
     index = await scene.server.delivery.index(ACCOUNT, scene.event)
     entries = await index.numbered("primary-1")
-    content = await file_of(scene.server.delivery, entries, "it.mp4", "no-store")
+    content = await file_of(scene.server.delivery, entries, "it.mp4", "no-store", len(entries))
     made = b"".join(await asyncio.to_thread(lambda: list(content.read(0, content.size))))
     assert len(made) == content.size
     (tmp_path / "archive.mp4").write_bytes(made)
@@ -101,9 +100,9 @@ def test_the_view_changes_nothing_else(scene: Scene) -> None:
     with pytest.raises(Permanent):
         view.get(key, limit=100)
     other = ClearStore(store, ContentKeys(Vault(b"another")))
-    with pytest.raises(StateConflict):
+    with pytest.raises(KeyUnknown):
         other.get(key)
-    with pytest.raises(StateConflict):
+    with pytest.raises(KeyUnknown):
         list(other.read(key, 0, 100))
 
 

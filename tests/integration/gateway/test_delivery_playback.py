@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.captions import unit
 from tests.support.hls_check import check_reload, read_media, read_multivariant
 from tests.support.hls_media import play, record
 from tests.support.hls_server import HlsServer, hls_server
@@ -70,7 +71,12 @@ async def test_the_live_edge_moves_on_as_the_rfc_allows(server: HlsServer, media
 
 @pytest.mark.parametrize(
     ("video", "audio", "codecs"),
-    [("h264", "aac", "avc1.42c00c,mp4a.40.2"), ("hevc", "opus", "hvc1.1.6.L60.90,opus")],
+    [
+        ("h264", "aac", "avc1.42c00c,mp4a.40.2"),
+        ("hevc", "opus", "hvc1.1.6.L60.90,opus"),
+        ("av1", "aac", "av01.0.00M.08,mp4a.40.2"),
+        ("vp9", "opus", "vp09.00.11.08,opus"),
+    ],
 )
 async def test_the_multivariant_playlist_tells_what_a_player_must_know(
     server: HlsServer, media: Path, video: str, audio: str, codecs: str
@@ -88,3 +94,25 @@ async def test_the_multivariant_playlist_tells_what_a_player_must_know(
         play, server.url(event, f"index.m3u8?start={HOUR_START_MS // 1000}&end={HOUR_START_MS // 1000 + 60}")
     )
     assert (frames, warnings) == (50, "")
+
+
+async def test_captions_in_the_pictures_are_announced(server: HlsServer, media: Path) -> None:
+    for has in (False, True):
+        event = new_event()
+        await server.job(event)
+        segments = record(server.store, Session(event), media, 2)
+        if has:
+            data = await asyncio.to_thread(server.store.get, segments[-1].key)
+            await asyncio.to_thread(server.store.put, segments[-1].key, unit("h264", 7, shared=False) + data)
+        await publish(server.js, segments)
+        text = await server.text(server.url(event))
+        ((variant, _),) = read_multivariant(text)
+        assert ("CLOSED-CAPTIONS" in variant, "EXT-X-MEDIA" in text) == (has, has)
+
+
+async def test_av1_and_vp9_play(server: HlsServer, media: Path) -> None:
+    for video in ("av1", "vp9"):
+        event = new_event()
+        await publish(server.js, record(server.store, Session(event), media, 3, video=video))
+        await server.job(event, "finished")
+        assert await asyncio.to_thread(play, server.url(event)) == (3 * 25, "")

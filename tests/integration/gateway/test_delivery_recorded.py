@@ -30,7 +30,7 @@ async def server(nats: NatsServer, tmp_path: Path) -> AsyncIterator[HlsServer]:
         yield running
 
 
-def record(server: HlsServer, event: str, source: Path, origin_ms: int) -> list[SegmentWritten]:
+def record(server: HlsServer, event: str, source: Path, origin_ms: int, kind: str = "flv") -> list[SegmentWritten]:
     """Record a file as a session that began `origin_ms` into the event; gives what its ingester would announce."""
     session = SessionRecord(
         account=ACCOUNT, event=event, session=new_event(), protocol="rtmp", instance="x", first_frame_ms=START_MS,
@@ -39,7 +39,7 @@ def record(server: HlsServer, event: str, source: Path, origin_ms: int) -> list[
     prefix = f"live/{event}/{session.session}/{session.track}"
     recorded = Recorded(server.store.begin(f"{prefix}/init-0.mp4").parent)
     recorded.clock.pass_ms(origin_ms)
-    recorded.run("flv", pieces(source.read_bytes()))
+    recorded.run(kind, pieces(source.read_bytes()))
     zero = recorded.segments[0].keyframes[0]
     session = session.model_copy(update={"zero": zero, "lead": recorded.lead})
     late = START_MS + origin_ms - recorded.first_frame_ms[0]  # all of it came at once, when its end had been made

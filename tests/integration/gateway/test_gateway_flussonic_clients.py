@@ -62,6 +62,7 @@ def at(answer: Any, path: str) -> Any:
 
 async def test_the_go_client_s_calls(api: Gateway, player: httpx.AsyncClient, media: Path) -> None:
     stream = await a_stream(api, player, media)
+    await api.publish(stream.job)  # an encoder is connected
     words = {"name": stream.name, "start": str(stream.start_s)}
     login = {"Authorization": f"Bearer {api.admin}", "X-Originator": "central", "Content-Type": "application/json"}
     async with httpx.AsyncClient(base_url=api.parts.public.base, headers=login) as client:

@@ -245,3 +245,15 @@ async def test_what_is_not_recorded_is_not_there(api: Gateway, player: httpx.Asy
         assert answer.json()["errors"][0]["code"] == "not_found"
     for leaf in ("archive-5-172801.mp4", "archive-5-0.ts", "archive-5-now.mp4"):
         assert (await player.get(stream.url(leaf))).status_code == 400, leaf
+
+
+async def test_av1_is_a_file_and_no_transport_stream(
+    api: Gateway, player: httpx.AsyncClient, media: Path, tmp_path: Path
+) -> None:
+    stream = await recorded(api, player, 100)
+    await stream.add(media, 0, 4, video="av1")
+    path = await fetched(stream, f"archive-{stream.start_s}-4.mp4", tmp_path)
+    assert await asyncio.to_thread(play, str(path)) == (4 * RATE, "")
+    for leaf in (f"archive-{stream.start_s}-4.ts", "timeshift_rel-98.ts"):
+        answer = await player.get(stream.url(leaf))
+        assert (answer.status_code, "AV1" in answer.text) == (404, True), leaf

@@ -41,7 +41,10 @@ async def filled(api: Gateway, account: str) -> dict[str, Any]:
     await post("/v1/webhooks", {"url": "https://example.com/hook?token=x"})
     await post("/v1/jobs", {"name": "match"})
     await post("/v1/cdn-accounts", {"account": account})
-    stream = {"title": "News", "inputs": [{"url": "rtsp://user:secret@camera.example.com/1"}]}
+    stream = {
+        "title": "News", "inputs": [{"url": "rtsp://user:secret@camera.example.com/1"}],
+        "on_publish": {"url": "https://example.com/publish?secret=x"},
+    }  # fmt: skip
     answer = await api.http.put("/streamer/api/v3/streams/news/1", json=stream, headers=headers)
     assert answer.status_code == 200, answer.text
     vault = api.parts.service.vault

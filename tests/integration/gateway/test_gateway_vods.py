@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.broker.streams import commands_of
-from shared.messages.clips import ClipCancel, ClipCreate, Gap
+from shared.messages.clips import ClipCancel, ClipCreate
 from shared.messages.live import LiveFinish
+from shared.messages.ranges import Gap
 from shared.security.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer

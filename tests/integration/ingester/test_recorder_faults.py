@@ -131,9 +131,9 @@ def test_packets_sent_twice_and_bytes_between_packets_change_nothing(sources: di
 
 def test_a_stream_without_a_usable_track_is_an_error(tmp_path: Path) -> None:
     sound = media.encode(tmp_path / "s.flv", video=None, audio="aac", seconds=1)
-    body = [t._replace(body=b"\x2f" + t.body[1:]) for t in flv.split(sound.read_bytes()) if t.kind == flv.AUDIO]
-    with pytest.raises(NotMedia, match="MP3 audio"):
-        Recorded(tmp_path / "mp3").run("flv", pieces(flv.join(body, 4)))
+    body = [t._replace(body=b"\xb2" + t.body[1:]) for t in flv.split(sound.read_bytes()) if t.kind == flv.AUDIO]
+    with pytest.raises(NotMedia, match="Speex audio"):
+        Recorded(tmp_path / "speex").run("flv", pieces(flv.join(body, 4)))
     mpeg2 = tmp_path / "mpeg2.ts"
     media.run("-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x64", "-t", "1", "-c:v", "mpeg2video", mpeg2)
     with pytest.raises(NotMedia, match="MPEG-2"):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from services.clipper.state import all_ended, begun, entering, outcome, with_delivery
 from shared.messages.base import Accuracy
-from shared.messages.clips import ClipCreate, ClipRecord, Selection
+from shared.messages.clips import ClipCreate, ClipRecord
 from shared.messages.destinations import DestinationSpec, export_id
 from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportMessage, ExportStarted
+from shared.messages.ranges import Selection
 
 CLIP = "c" * 32
 KINDS = {

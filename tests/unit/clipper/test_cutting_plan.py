@@ -196,7 +196,7 @@ def test_preroll_of_each_codec() -> None:
     opus = _sound(100)
     table = opus.table
     opus = Audio(OPUS, table, opus.at, opus.base)
-    assert len(lay_audio([_span(opus, Fraction(1), Fraction(2))])[0].rows) == len(aac.rows) + 3
+    assert len(lay_audio([_span(opus, Fraction(1), Fraction(2))])[0].rows) == len(aac.rows) + 7
     assert lay_audio([_span(_sound(3), Fraction(1), Fraction(2))]) == []
     # HE-AAC, said explicitly (SBR at 48 kHz over a core of 24 kHz): its frames are 2048 samples long.
     sbr = Audio(

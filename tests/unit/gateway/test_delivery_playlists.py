@@ -9,10 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.delivery.bodies import Bodies, make_body
-from services.gateway.delivery.codecs import codecs_of, hevc_name
+from services.gateway.delivery.codecs import codecs_of, hevc_name, range_of
 from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
+from shared.media.bitstream.look import Colour
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import av1_config, vp9_config
+from shared.media.mp4.hdr import colour_box, with_boxes
+from shared.media.tracks import TrackConfig
 from shared.messages.media import SegmentWritten
 from shared.recording.log import Logged
 from shared.recording.numbering import Numbering
@@ -158,6 +162,30 @@ def test_variants_are_written_with_what_is_known() -> None:
 )
 def test_hevc_names_follow_the_standard(record: str, name: str) -> None:
     assert hevc_name(bytes.fromhex(record)) == name
+
+
+@pytest.mark.parametrize(
+    ("track", "name"),
+    [
+        # examples of the AV1 binding (5) and of the VP one; records as their containers hold them
+        (av1_config(bytes.fromhex("81004c000a0e000000043cfecc02f85091009040"), 90000), "av01.0.00M.10"),
+        (av1_config(bytes.fromhex("81048c000a0b000000043cfeccdaf90040"), 90000), "av01.0.04H.08"),
+        (vp9_config(bytes.fromhex("01000000001f82020202" + "0000"), (1280, 720), 90000), "vp09.00.31.08"),
+        (vp9_config(bytes.fromhex("010000000233a2090910" + "0000"), (3840, 2160), 90000), "vp09.02.51.10"),
+    ],
+)
+def test_av1_and_vp9_names_follow_the_standards(track: TrackConfig, name: str) -> None:
+    assert codecs_of([track]) == name
+
+
+def test_the_range_is_that_of_the_colours() -> None:
+    record = "81004c000a0e000000043cfecc02f85091009040"
+    pq = av1_config(bytes.fromhex(record), 90000)
+    hlg, sdr = (with_boxes(pq, {b"colr": colour_box(Colour(9, code, 9, full=False))}) for code in (18, 14))
+    assert [range_of([track]) for track in (pq, hlg, sdr)] == ["PQ", "HLG", ""]
+    assert range_of([vp9_config(bytes.fromhex("01000000001f820202020000"), (64, 64), 90000)]) == ""
+    [(fields, _)] = read_multivariant(multivariant([Variant("a.m3u8", 5, 4, "", 64, 64, range_of([pq]))]))
+    assert fields["VIDEO-RANGE"] == "PQ"
 
 
 def test_codecs_that_cannot_be_told_are_left_out() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.mpegts import TsMuxer
-from services.gateway.delivery.rebase import SEAM, Layout, index_box, lead_of, moved
+from services.gateway.delivery.rebase import SEAM, Layout, empty_slot, index_box, lead_of, moved, slot_size
 from services.ingester.recorder.model import SegmentInfo
-from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.boxes import Mp4Error, children
 from shared.media.mp4.init import parse_init
 from tests.support.hls_media import FFMPEG, play
 from tests.support.media_recording import Recorded, pieces
@@ -58,7 +58,7 @@ def test_parts_of_two_sessions_play_as_one_without_a_warning(recording: Recorded
     assert [len(data) for data in media] == [entry.bytes for entry in entries]
     video = next(track for track in tracks if track.kind == "video")
     file = tmp_path / "joined.mp4"
-    file.write_bytes(init + index_box(video, laid) + b"".join(media))
+    file.write_bytes(init + index_box(video, laid, slot_size(20)) + b"".join(media))
     assert play(str(file)) == (2 * 6 * RATE, "")
     muxer = TsMuxer()
     stream = tmp_path / "joined.ts"
@@ -75,10 +75,17 @@ def test_an_index_is_left_out_where_it_would_not_fit(recording: Recorded) -> Non
     video = parse_init(recording.init().read_bytes())[0]
     layout, entry = Layout(), entry_of(recording.segments[0], "a")
     one = layout.lay(entry)
-    assert len(index_box(video, [one])) == 32 + 8 + 12
-    assert index_box(video, []) == b""
-    assert index_box(video, [one] * 65_536) == b""
-    assert index_box(video, [replace(one, entry=replace(entry, bytes=1 << 31))]) == b""
+    exact, wide = slot_size(1), slot_size(100)
+    for slot in (exact, wide):
+        made = index_box(video, [one], slot)
+        assert len(made) == slot
+        assert [box.kind for box in children(made)] == [b"sidx", b"free"]
+    empty = empty_slot(wide)
+    assert [(box.kind, len(empty)) for box in children(empty)] == [(b"free", wide)]
+    assert index_box(video, [], wide) == empty
+    assert index_box(video, [one] * 101, wide) == empty
+    assert index_box(video, [one] * 65_536, slot_size(70_000)) == empty_slot(slot_size(65_535))
+    assert index_box(video, [replace(one, entry=replace(entry, bytes=1 << 31))], wide) == empty
 
 
 @pytest.mark.parametrize("data", [b"\0\0\0\x08moof\0\0\0\x10traf", b"\0\0\0\x10moof\0\0\0\x08traf", b"xx"])

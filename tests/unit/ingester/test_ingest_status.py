@@ -20,9 +20,9 @@ from tests.support.rtmp_client import AAC_HEADER, AVC_HEADER
 from tests.support.shared_bus import new_id
 
 S = 1_000_000_000
-AV1, AV1_FRAME, VP9 = b"\x90av01\x81\x00", b"\xa1av01\x12\x00", b"\x91vp09\x00\x00"
-HEVC, OPUS, FLAC, AC3 = b"\x90hvc1\x01\x02", b"\x90OpusOpusHead", b"\x90fLaC\x00\x00", b"\x91ac-3\x0b\x77"
-MP3, H263 = b"\x2f\xff\xfb", b"\x12\x00\x00"
+VVC, VVC_FRAME, VP8 = b"\x90vvc1\x81\x00", b"\xa1vvc1\x12\x00", b"\x91vp08\x00\x00"
+HEVC, OPUS, FLAC, PCM = b"\x90hvc1\x01\x02", b"\x90OpusOpusHead", b"\x90fLaC\x00\x00", b"\x3f\x00\x00"
+SPEEX, H263 = b"\xb2\xff\xfb", b"\x12\x00\x00"
 PICTURE: dict[str, Any] = {"videocodecid": 1635135537.0}
 ALL: dict[str, Any] = {"videocodecid": 1635135537.0, "audiocodecid": 10.0}
 
@@ -32,26 +32,26 @@ ALL: dict[str, Any] = {"videocodecid": 1635135537.0, "audiocodecid": 10.0}
     [
         (
             {"videocodecid": 1.0},
-            [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, S // 4), (VIDEO, AV1_FRAME, S)],
+            [(VIDEO, VVC, 0), (VIDEO, VVC_FRAME, S // 4), (VIDEO, VVC_FRAME, S)],
             2,
-            ("AV1 video",),
+            ("VVC video",),
         ),
         (
             {"videocodecid": 1.0},
-            [(VIDEO, VP9, 0), (AUDIO, AAC_HEADER, S // 4), (VIDEO, VP9, 9 * S)],
+            [(VIDEO, VP8, 0), (AUDIO, AAC_HEADER, S // 4), (VIDEO, VP8, 9 * S)],
             None,
-            ("VP9 video",),
+            ("VP8 video",),
         ),
-        ({}, [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, S), (VIDEO, AV1_FRAME, 3 * S)], 2, ("AV1 video",)),
-        ({}, [(AUDIO, MP3, 0), (VIDEO, AVC_HEADER, 2 * S), (AUDIO, MP3, 9 * S)], None, ("MP3 audio",)),
-        ({}, [(VIDEO, AV1, 0), (AUDIO, FLAC, 1)], 1, ("AV1 video", "FLAC audio")),
-        ({}, [(AUDIO, AC3, 0), (VIDEO, H263, 1)], 1, ("Sorenson H.263 video", "AC-3 audio")),
-        ({"audiocodecid": 2.0}, [(AUDIO, MP3, 0), (AUDIO, MP3, S)], 1, ("MP3 audio",)),
-        (ALL, [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, 9 * S), (VIDEO, AV1_FRAME, 10 * S)], 2, ("AV1 video",)),
-        (ALL, [(VIDEO, AV1, 0), (AUDIO, AAC_HEADER, 0), (VIDEO, AV1_FRAME, 60 * S)], None, ("AV1 video",)),
-        (ALL, [(VIDEO, AV1, 0), (AUDIO, OPUS, 5 * S), (VIDEO, AV1_FRAME, 60 * S)], None, ("AV1 video",)),
-        ({}, [(AUDIO, MP3, 0), (VIDEO, AVC_HEADER, S // 2), (AUDIO, MP3, 9 * S)], None, ("MP3 audio",)),
-        ({}, [(VIDEO, HEVC, 0), (AUDIO, MP3, 9 * S)], None, ()),
+        ({}, [(VIDEO, VVC, 0), (VIDEO, VVC_FRAME, S), (VIDEO, VVC_FRAME, 3 * S)], 2, ("VVC video",)),
+        ({}, [(AUDIO, SPEEX, 0), (VIDEO, AVC_HEADER, 2 * S), (AUDIO, SPEEX, 9 * S)], None, ("Speex audio",)),
+        ({}, [(VIDEO, VVC, 0), (AUDIO, FLAC, 1)], 1, ("VVC video", "FLAC audio")),
+        ({}, [(AUDIO, PCM, 0), (VIDEO, H263, 1)], 1, ("Sorenson H.263 video", "PCM audio")),
+        ({"audiocodecid": 11.0}, [(AUDIO, SPEEX, 0), (AUDIO, SPEEX, S)], 1, ("Speex audio",)),
+        (ALL, [(VIDEO, VVC, 0), (VIDEO, VVC_FRAME, 9 * S), (VIDEO, VVC_FRAME, 10 * S)], 2, ("VVC video",)),
+        (ALL, [(VIDEO, VVC, 0), (AUDIO, AAC_HEADER, 0), (VIDEO, VVC_FRAME, 60 * S)], None, ("VVC video",)),
+        (ALL, [(VIDEO, VVC, 0), (AUDIO, OPUS, 5 * S), (VIDEO, VVC_FRAME, 60 * S)], None, ("VVC video",)),
+        ({}, [(AUDIO, SPEEX, 0), (VIDEO, AVC_HEADER, S // 2), (AUDIO, SPEEX, 9 * S)], None, ("Speex audio",)),
+        ({}, [(VIDEO, HEVC, 0), (AUDIO, SPEEX, 9 * S)], None, ()),
         ({}, [(VIDEO, b"", 0), (VIDEO, b"\x90", S), (VIDEO, b"\x57\x00", 9 * S)], None, ()),
     ],
 )

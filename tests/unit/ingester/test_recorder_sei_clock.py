@@ -2,9 +2,10 @@
 
 import pytest
 
-from services.ingester.recorder.sei_clock import TIME_CODE, picture_clock, read_clock, sei_messages
+from services.ingester.recorder.sei_clock import TIME_CODE, picture_clock, read_clock
 from shared.media.bitstream.bit_writer import BitWriter
 from shared.media.bitstream.h264_sps import UNTOLD, PictureTiming
+from shared.media.bitstream.sei import sei_messages
 from shared.media.timecode import Label, parse_label
 from tests.support.timecodes import PLAIN, Clock, VideoCodec, payload_of, pic_timing, sei, time_code, write_clock
 

@@ -50,7 +50,7 @@ def test_frames_come_with_what_describes_them() -> None:
         made.media(VIDEO, number * 40, bytearray(video_frame(number, key=not number)), 0)
         made.media(AUDIO, number * 40, bytearray(audio_frame(number)), 0)
     (given,) = ended(made)
-    assert given.contents == ({"video", "audio"}, set())
+    assert given.contents[:2] == ({"video", "audio"}, set())
     assert numbered([given]) == numbered([given], "audio") == [(0, 0), (40, 1), (80, 2)]
     configs = {id(frame.config): frame.config for frame in given.frames}
     assert [(config.codec, config.width, config.sample_rate) for config in configs.values()] == [

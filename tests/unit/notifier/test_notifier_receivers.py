@@ -15,7 +15,7 @@ from services.notifier.forms.standard import MOST_GAPS, encode, payload
 from services.notifier.receivers import Receiver, chosen, receivers_of
 from shared.broker.subjects import CHANNELS, Channel, subject_of
 from shared.errors import Permanent
-from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, Gap, Notification, SegmentAccurateReady
+from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, Notification, SegmentAccurateReady
 from shared.messages.exports import (
     ExportAborted,
     ExportDelivered,
@@ -27,6 +27,7 @@ from shared.messages.exports import (
 from shared.messages.live import SessionStarted
 from shared.messages.media import HourClosed
 from shared.messages.notifications import WebhookEndpoint
+from shared.messages.ranges import Gap
 
 CLIP, EVENT, FIRST, SECOND = "c" * 32, "e" * 32, "1" * 32, "2" * 32
 URL = "https://example.com/hook?token=1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -41,9 +41,19 @@ class Cut:
     offset: Fraction = Fraction(0)
 
     @cached_property
-    def keys(self) -> frozenset[str]:
-        """The store keys of its segments and of their init segments."""
-        return frozenset(key for entry in self.entries for key in (entry.key, entry.init_key))
+    def named(self) -> Mapping[str, str]:
+        """The store keys of its segments and of their init segments, by the end of each: session, track and file."""
+        keys = (key for entry in self.entries for key in (entry.key, entry.init_key))
+        return {"/".join(key.split("/")[2:]): key for key in keys}
+
+
+def joined(cuts: Sequence[Cut]) -> Cut:
+    """Return the cuts of a reel's ranges as one; those in which nothing was recorded have no part in it."""
+    known = [cut for cut in cuts if cut.entries]
+    if not known:
+        return Cut(None, (), complete=cuts[-1].complete)
+    entries = [entry for cut in known for entry in cut.entries]
+    return Cut(known[0].track, entries, cuts[-1].complete, known[0].offset)
 
 
 async def cut_of(

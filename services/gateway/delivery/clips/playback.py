@@ -10,8 +10,8 @@ from typing import Final
 from cachetools import LRUCache
 
 from services.gateway.delivery.bodies import Body, make_body
-from services.gateway.delivery.clips.cuts import Cut, cut_of
-from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.clips.cuts import Cut, cut_of, joined
+from services.gateway.delivery.codecs import codecs_of, range_of
 from services.gateway.delivery.index.live import PATIENCE, RETRY_NS, IndexChanged
 from services.gateway.delivery.parts import JOB_FRESH_NS, Delivery
 from services.gateway.delivery.playlists import (
@@ -28,10 +28,12 @@ from services.gateway.delivery.playlists import (
 from services.gateway.domain.clips.clips import Clips, KnownClip
 from services.gateway.domain.errors import NotFound, NotReady, no_such
 from shared.errors import Unavailable
+from shared.messages.clips import ClipCreate
 from shared.store.base import ObjectInfo
 
 TRIES: Final = 3
 MOST_CLIPS: Final = 4096
+MOST_REELS: Final = 256
 MOST_ENTRIES: Final = 1_000_000
 GONE: Final = "the recording of this clip is no longer kept; if a file was made of it, media.mp4 has it"
 
@@ -45,8 +47,11 @@ class ClipPlayback:
     _known: LRUCache[tuple[str, str], tuple[int, KnownClip]] = field(
         init=False, default_factory=lambda: LRUCache(MOST_CLIPS)
     )
-    _cuts: LRUCache[tuple[str, str], tuple[int, int, Cut]] = field(
+    _cuts: LRUCache[tuple[str, str, int], tuple[int, int, Cut]] = field(
         init=False, default_factory=lambda: LRUCache(MOST_ENTRIES, _size)
+    )
+    _reels: LRUCache[tuple[str, str], tuple[list[Cut], Cut]] = field(
+        init=False, default_factory=lambda: LRUCache(MOST_REELS)
     )
 
     async def variants(self, account: str, clip: str) -> Body:
@@ -57,7 +62,10 @@ class ClipPlayback:
         video = next((t for t in tracks if t.kind == "video"), None)
         width, height = (video.width, video.height) if video else (0, 0)
         uri = f"hls/{cut.track}.m3u8"
-        return make_body(multivariant([Variant(uri, peak, average, codecs_of(tracks), width, height)]))
+        newest = cut.entries[-1]
+        captions = video is not None and await self.delivery.captioned(newest.key, newest.bytes)
+        variant = Variant(uri, peak, average, codecs_of(tracks), width, height, range_of(tracks), captions)
+        return make_body(multivariant([variant]))
 
     async def media(self, account: str, clip: str, name: str) -> Body:
         """Write the media playlist of a clip; NotFound for other tracks than that of `variants`."""
@@ -72,41 +80,57 @@ class ClipPlayback:
 
     async def segment(self, account: str, clip: str, name: str) -> ObjectInfo:
         """Return a segment or init segment (`<session>/<track>/<file>`) of a clip's playlist; NotFound for others."""
-        event, cut = await self._cut(account, clip)
-        key = f"live/{event}/{name}"
-        info = await asyncio.to_thread(self.delivery.store.info, key) if key in cut.keys else None
+        cut = await self._cut(account, clip)
+        key = cut.named.get(name)
+        info = await asyncio.to_thread(self.delivery.store.info, key) if key is not None else None
         if info is None:
             raise no_such("segment")
         return info
 
     async def _shown(self, account: str, clip: str) -> Cut:
-        _, cut = await self._cut(account, clip)
+        cut = await self._cut(account, clip)
         if cut.entries:
             return cut
         if cut.complete:
             raise NotFound(GONE)
         raise NotReady("nothing of this clip has been recorded yet")
 
-    async def _cut(self, account: str, clip: str) -> tuple[str, Cut]:
-        """Return a clip's event and what it plays, chosen anew when the recording has changed, or a second later."""
-        known_clip = await self._clip(account, clip)
-        order, until = known_clip.request, _until(known_clip)
+    async def _cut(self, account: str, clip: str) -> Cut:
+        """Return what a clip plays: the segments of its range, or of its ranges one after the other."""
+        known = await self._clip(account, clip)
+        cuts: list[Cut] = []
+        for position, order in enumerate(known.request.parts):
+            cuts.append(await self._range(order, position, _until(known, position)))
+            if not cuts[-1].complete:  # what follows may come only when nothing is inserted before it any more
+                break
+        return cuts[0] if len(cuts) == 1 else self._joined(account, clip, cuts)
+
+    def _joined(self, account: str, clip: str, cuts: list[Cut]) -> Cut:
+        """Return the same joined cut as long as its parts are the same, by which bodies are kept."""
+        known = self._reels.get((account, clip))
+        if known is None or list(map(id, known[0])) != list(map(id, cuts)):
+            known = self._reels[account, clip] = (cuts, joined(cuts))
+        return known[1]
+
+    async def _range(self, order: ClipCreate, position: int, until: Fraction | None) -> Cut:
+        """Return what a range plays, chosen anew when its recording has changed, or a second later."""
+        name = (order.account, order.clip, position)
         try:
-            job = await self.delivery.job(account, order.event)
+            job = await self.delivery.job(order.account, order.event)
         except NotFound as error:
             raise NotFound(GONE) from error
         for _ in range(TRIES):
-            index = await self.delivery.index(account, order.event)
-            now_ns, known = self.delivery.clock.monotonic_ns(), self._cuts.get((account, clip))
+            index = await self.delivery.index(order.account, order.event)
+            now_ns, known = self.delivery.clock.monotonic_ns(), self._cuts.get(name)
             if known and known[1] == index.version and (known[2].complete or now_ns - known[0] <= JOB_FRESH_NS):
-                return order.event, known[2]
+                return known[2]
             version = index.version
             try:
                 cut = await cut_of(index, order, job, self.delivery.clock.now_ms(), until)
             except IndexChanged:
                 continue
-            self._cuts[account, clip] = (now_ns, version, cut)
-            return order.event, cut
+            self._cuts[name] = (now_ns, version, cut)
+            return cut
         raise IndexChanged("the recording's index keeps changing")
 
     async def _clip(self, account: str, clip: str) -> KnownClip:
@@ -130,10 +154,12 @@ class ClipPlayback:
         return found
 
 
-def _until(known: KnownClip) -> Fraction | None:
+def _until(known: KnownClip, position: int) -> Fraction | None:
     """Return the end of the exact file where a clip waited for media that did not all come: its job went on later."""
     file = known.record.file if known.record else None
-    return file.out_point if file and file.accuracy == "frame" and known.request.wait else None
+    if file is None or file.accuracy != "frame" or not known.request.wait:
+        return None
+    return file.ranges[position].out_point if file.ranges else file.out_point
 
 
 def _size(kept: tuple[int, int, Cut]) -> int:

@@ -14,11 +14,12 @@ from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
+from services.gateway.domain.clips.ranges import NewRange, Ranges, check_together, total
+from services.gateway.domain.clips.window import ClipRange, TimecodeRange
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
-from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
+from services.gateway.domain.errors import StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
-from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
+from services.gateway.domain.lists.lists import CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Time, Wanted
 from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
@@ -27,7 +28,6 @@ from services.gateway.domain.soon import soon
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
-from shared.media.timeline import locate
 from shared.messages.clips import (
     ClipCancel,
     ClipCreate,
@@ -39,7 +39,6 @@ from shared.messages.clips import (
     VodState,
 )
 from shared.messages.images import ImageWish
-from shared.recording import last_segment
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
@@ -67,7 +66,10 @@ class Receiver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewClip:
-    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file."""
+    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file.
+
+    A reel has `ranges`, in place of its `range`.
+    """
 
     field: str
     label: str
@@ -78,6 +80,7 @@ class NewClip:
     images: tuple[ImageWish, ...] = ()
     note: FacadeNote | None = None
     encryption: NewEncryption | None = None
+    ranges: tuple[NewRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class Clips:
         self._vault = outward.vault
         self._destinations = outward.destinations
         self._bounds = bounds
+        self._ranges = Ranges(jetstream, jobs, bounds)
         self._clock = clock
         self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, buckets.CLIPS, ClipRecord)
@@ -141,11 +145,10 @@ class Clips:
     ) -> list[ClipCreate]:
         """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
         self._quotas.outputs(len(asked))
-        job = await self._jobs.get(account, job_id)
-        last = await last_segment(self._jetstream(), account, job_id)
-        recording = await self._bounds.of(job, last)
-        ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
-        windows = gathered(partial(_window, *pair, recording) for pair in zip(asked, ranges, strict=True))
+        await self._jobs.get(account, job_id)
+        ranges = await self._ranges.resolve(account, [_ranges_of(one, job_id) for one in asked])
+        for one, parts in zip(asked, ranges, strict=True):
+            check_together(one.field, parts)
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
         clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
         destinations = gathered(
@@ -153,22 +156,23 @@ class Clips:
             for one, clip in zip(asked, clips, strict=True)
         )
         now, commands = self._clock.now_ms(), list[ClipCreate]()
-        for position, (one, window) in enumerate(zip(asked, windows, strict=True)):
+        for position, (one, parts) in enumerate(zip(asked, ranges, strict=True)):
             command = ClipCreate(
                 account=account,
                 clip=clips[position],
                 event=job_id,
                 label=one.label,
-                selection=window.selection,
+                selection=parts[0].selection,
                 requested_ms=now,
-                live=not job.ended,  # a static job between two streams, too: nothing from after the request is in it
-                asked_duration=window.asked_duration,
-                recorded_to=locate(last).end if last else None,
-                wait=window.wait,
+                live=any(part.live for part in parts),
+                asked_duration=total(parts),
+                recorded_to=parts[0].recorded_to,
+                wait=any(part.wait for part in parts),
                 **self._files(one),
                 destinations=destinations[position],
                 notifications=receivers[position],
                 note=one.note,
+                ranges=parts if one.ranges else (),
             )
             commands.append(command)
         known = partial(self.going.knows, account)
@@ -235,12 +239,14 @@ class Clips:
     async def in_work(self, account: str, event: str, start_ms: int, end_ms: int) -> bool:
         """Return whether a clip that has not ended needs a job's recording between two times (ms)."""
         working = sorted(set(get_args(VodState)) - ENDED)
-        found = [await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: state})) for state in working]
+        found = [await self.list.idents(account, Wanted({CLIP_STATE: state})) for state in working]
         records = await self.list.read(account, [ident for some in found for ident in some])
-        known = {clip: KnownClip(record.request, record) for clip, record in records.items()}
-        known |= {clip: one for clip, one in (await self._loose(account)).items() if one.request.event == event}
+        known = {clip: KnownClip(record.request, record) for clip, record in records.items()} | await self._loose(
+            account
+        )
+        parts = [part for one in known.values() if one.state not in ENDED for part in one.request.parts]
         zero_ms = await self._bounds.first_frame(account, event) or 0
-        spans = [needed(one.request, zero_ms) for one in known.values() if one.state not in ENDED]
+        spans = [needed(part, zero_ms) for part in parts if part.event == event]
         return any(first < end_ms and last > start_ms for first, last in spans)
 
     async def delete(self, account: str, clip: str) -> bool:
@@ -281,12 +287,5 @@ def _needs_credentials(asked: NewClip) -> bool:
     return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
 
 
-def _window(asked: NewClip, span: ClipRange | Invalid, recording: Recording) -> Window:
-    """Resolve a clip's range; Invalid names fields as in the request."""
-    try:
-        if isinstance(span, Invalid):
-            raise span
-        return resolve(span, recording)
-    except Invalid as error:
-        faults = (Fault(f"{asked.field}.{fault.field}", fault.why) for fault in error.faults)
-        raise Invalid(*faults, code=error.code) from error
+def _ranges_of(asked: NewClip, job: str) -> tuple[NewRange, ...]:
+    return asked.ranges or (NewRange(asked.field, job, asked.range),)

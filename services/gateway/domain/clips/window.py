@@ -15,7 +15,8 @@ from typing import Final, Literal, NamedTuple
 
 from services.gateway.domain.errors import invalid
 from shared.media.timecode import Label
-from shared.messages.clips import LONGEST_CLIP, LONGEST_WAIT, Selection
+from shared.messages.clips import LONGEST_CLIP, LONGEST_WAIT
+from shared.messages.ranges import Selection
 
 # Less than a frame at 60 a second; a shorter range is a mistake.
 SHORTEST_CLIP: Final = Fraction(1, 100)

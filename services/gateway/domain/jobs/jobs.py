@@ -30,6 +30,7 @@ from shared.messages.media import RecordingDelete
 from shared.messages.sessions import SessionRecord
 from shared.runtime.clock import Clock
 from shared.security.secrets import SecretUnreadable, Vault, hash_token
+from shared.security.webhooks import open_url, seal_url
 
 STOP_WAIT: Final = timedelta(seconds=30)
 KEY_PURPOSE: Final = "stream-key"
@@ -46,6 +47,8 @@ class NewJob:
     dvr_window_s: int
     static: bool
     fields: dict[str, Any]
+    on_publish: str = ""
+    stream: str = ""
     encrypted: bool | None = None
 
 
@@ -100,6 +103,8 @@ class Jobs:
             stream_key=self._vault.encrypt(stream_key, KEY_PURPOSE),
             passphrase=self._vault.encrypt(secrets.token_hex(16), PASSPHRASE_PURPOSE),
             fields=asked.fields,
+            on_publish=asked.on_publish,
+            stream=asked.stream,
         )
         revision = None
         try:
@@ -131,13 +136,29 @@ class Jobs:
             raise no_such("job")
         return stored.value
 
-    async def rename(self, account: str, event: str, name: str) -> None:
-        """Give a job another name for people; nothing happens when there is no such job."""
+    async def describe(self, account: str, event: str, name: str, asks: str, stream: str) -> None:
+        """Give a job another name for people, and the URL that is asked about its publishers, under the stream's name.
 
-        def renamed(job: JobRecord | None) -> JobRecord | None:
-            return job.model_copy(update={"name": name}) if job and job.name != name else None
+        Nothing happens when there is no such job.
+        """
 
-        await self.bucket.change(_key(account, event), renamed)
+        def changed(job: JobRecord | None) -> JobRecord | None:
+            if job is None or (job.name, self._url(job), job.stream) == (name, asks, stream):
+                return None
+            return job.model_copy(update={"name": name, "on_publish": self.sealed(asks), "stream": stream})
+
+        await self.bucket.change(_key(account, event), changed)
+
+    def sealed(self, url: str) -> str:
+        """Return a URL as it is stored; empty for none."""
+        return seal_url(self._vault, url) if url else ""
+
+    def _url(self, job: JobRecord) -> str | None:
+        """Return the URL that is asked about a job's publishers; None when it was sealed with another SECRET_KEY."""
+        try:
+            return open_url(self._vault, job.on_publish)
+        except SecretUnreadable:
+            return None
 
     async def stop(self, account: str, event: str) -> JobRecord:
         """Finish a job; NotFound, or StateConflict when it was cancelled."""

@@ -15,7 +15,7 @@ from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.objects import TRACKS, find_object, send_object
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.routes import Viewer, send_playlist
-from services.gateway.delivery.views import EDGE_MS, View, Window
+from services.gateway.delivery.views import EDGE_MS, MOST_VARIANTS, View, Window
 from services.gateway.domain.errors import NotFound, invalid, no_such
 from services.gateway.facades.flussonic import playlists
 from services.gateway.facades.flussonic.dvr import Dvr
@@ -79,7 +79,7 @@ class Watching:
         view = await self.of(window)
         if window.kind == "live" and view.ended:
             window = Window("dvr")
-        return await self.send(await view.variants(window, **({"most": 1} if mono else {})))
+        return await self.send(await view.variants(window, most=1 if mono else MOST_VARIANTS))
 
     async def media(self, window: Window) -> Response:
         """Answer with the media playlist of a window's best rendition."""

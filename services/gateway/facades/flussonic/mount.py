@@ -19,8 +19,10 @@ from services.gateway.domain.errors import NotFound
 from services.gateway.domain.quotas import Quotas
 from services.gateway.facades.facade import dialect
 from services.gateway.facades.flussonic.base import FACADE, traced
-from services.gateway.facades.flussonic.login import caller_of
+from services.gateway.facades.flussonic.login import caller_of, given_key
 from services.gateway.facades.flussonic.names import is_name
+from services.gateway.facades.flussonic.play.admission import Admission, Admitted
+from services.gateway.facades.flussonic.play.door import asked_about, player_of
 from services.gateway.facades.flussonic.streams import Stream, Streams
 from services.gateway.http.parts import part_of
 from services.gateway.http.problems import ApiError
@@ -65,9 +67,13 @@ def mounted(pattern: str, answer: Callable[..., Any], *, path: str = "/{name:pat
 async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:
     """Return the stream of a request by a token of ours (`token`: 403), or by an API key (401, NotFound).
 
-    A name's token opens all that the name means; the token of one of its jobs opens that job alone.
+    A name's token opens all that the name means; the token of one of its jobs opens that job alone. Where the stream
+    has a backend, that is asked about everybody but keys, whatever the token.
     """
     streams, token = part_of(request, Streams), request.query_params.get("token")
+    keyed = token is None and bool(given_key(request))
+    if not keyed and (met := await _admitted(request, streams, name, token)):
+        return met
     if token is None:
         caller = await caller_of(request, "playback", "jobs:read")
         return await streams.find(caller.account, name), Viewer(caller.account, "private", YEAR_S)
@@ -88,6 +94,26 @@ async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:
         raise _invalid()
     left = passed.expires_s - delivery.clock.now_ms() // 1000
     return stream, Viewer(passed.account, "public", max(min(left, YEAR_S), 0))
+
+
+async def _admitted(request: Request, streams: Streams, name: str, token: str | None) -> tuple[Stream, Viewer] | None:
+    """Return the stream that a backend lets the player of a request play; None where none is asked."""
+    admission, account = part_of(request, Admission), request.query_params.get("account")
+    if account is None and token is not None and (found := _TOKEN.fullmatch(token)):
+        account = found[1]
+    stream = asked_about(streams, admission, name, account)
+    rule = admission.rule_of(stream.config) if stream else None
+    if stream is None or rule is None:
+        return None
+    admitted = await admission.admit(stream.account, rule, player_of(request, stream.name))
+    request.state.admitted = admitted
+    return stream, Viewer(stream.account, "private", 0)
+
+
+def admitted_of(request: Request) -> Admitted | None:
+    """Return the session that a backend has let in; None where none was asked."""
+    found: Admitted | None = getattr(request.state, "admitted", None)
+    return found
 
 
 def _invalid() -> ApiError:

@@ -17,7 +17,16 @@ from services.gateway.domain.errors import Fault, Invalid, NotFound, StateConfli
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.jobs.jobs import Jobs, NewJob
 from services.gateway.domain.quotas import NUMBER_AGAIN
-from services.gateway.facades.flussonic.models import LARGEST_CONFIG, SHOWN_ONLY, StreamConfig, merged
+from services.gateway.domain.receivers import Receivers
+from services.gateway.facades.flussonic.models import (
+    LARGEST_CONFIG,
+    ON_PLAY,
+    ON_PUBLISH,
+    RESET,
+    SHOWN_ONLY,
+    StreamConfig,
+    merged,
+)
 from services.gateway.facades.flussonic.names import known_name, new_name
 from services.gateway.http.problems import faults_of
 from services.gateway.identity.aliases import MOST_PAST, SETTINGS_PURPOSE, Alias, Aliases, Conflict
@@ -59,8 +68,9 @@ class Streams:
     still finds the recordings of those before. A job that /v1 made is a stream under its id.
     """
 
-    def __init__(self, jobs: Jobs, aliases: Aliases, vault: Vault, clock: Clock) -> None:
+    def __init__(self, jobs: Jobs, aliases: Aliases, vault: Vault, clock: Clock, receivers: Receivers) -> None:
         self.jobs = jobs
+        self._receivers = receivers
         self.aliases = aliases
         self._vault = vault
         self._clock = clock
@@ -99,7 +109,8 @@ class Streams:
         for conflicts in range(TRIES):
             stored = await self.aliases.get(account, name)
             before = self._before(stored.value, patch) if stored else {}
-            config = _checked(merged(before, {k: v for k, v in patch.items() if k == "$reset" or k not in SHOWN_ONLY}))
+            asked = {k: v for k, v in patch.items() if k == RESET or k not in SHOWN_ONLY}
+            config = self._checked(merged(before, asked))
             alias = await self._next(account, name, stored.value if stored else None, config)
             try:
                 stored = await self.aliases.write(stored, alias)
@@ -113,15 +124,17 @@ class Streams:
     async def _next(self, account: str, name: str, before: Alias | None, config: dict[str, Any]) -> Alias:
         """Return what a name is to mean: its job while that goes on, or else a new one."""
         now = self._clock.now_ms()
-        settings = self._vault.encrypt(json.dumps(config), SETTINGS_PURPOSE)
+        settings, asks = self._vault.encrypt(json.dumps(config), SETTINGS_PURPOSE), bool(config.get(ON_PLAY))
         if before is None:
             found = await self.job(account, name) if is_id(name) else None
             if is_id(name) and (found is None or found.ended):
                 raise invalid("name", "has the form of a job's id, and there is no such live job")
             await self._room(account)
             event = name if found else uuid.uuid4().hex
-            return Alias(account=account, name=name, event=event, settings=settings, created_ms=now, changed_ms=now)
-        changes: dict[str, Any] = {"settings": settings, "changed_ms": max(now, before.changed_ms)}
+            return Alias(
+                account=account, name=name, event=event, settings=settings, asks=asks, created_ms=now, changed_ms=now
+            )  # fmt: skip
+        changes: dict[str, Any] = {"settings": settings, "asks": asks, "changed_ms": max(now, before.changed_ms)}
         job = await self.job(account, before.event)
         if before.made and (job is None or job.ended):
             past = before.events[:MOST_PAST] if job else before.past
@@ -137,8 +150,9 @@ class Streams:
     async def _made(self, stored: Stored[Alias], config: dict[str, Any]) -> None:
         """Make the job of a name, or rename it; the same again when another instance is at it, too. Conflict."""
         alias, title = stored.value, str(config.get("title") or stored.value.name)
+        asks = str((config.get(ON_PUBLISH) or {}).get("url", ""))
         if alias.made or alias.event == alias.name:
-            await self.jobs.rename(alias.account, alias.event, title)
+            await self.jobs.describe(alias.account, alias.event, title, asks, alias.name)
         else:
             new = NewJob(
                 name=title,
@@ -147,6 +161,8 @@ class Streams:
                 dvr_window_s=0,
                 static=True,
                 fields={},
+                on_publish=self.jobs.sealed(asks),
+                stream=alias.name,
             )
             try:
                 await self.jobs.create(alias.account, alias.event, new)
@@ -216,6 +232,19 @@ class Streams:
             log.warning("stream.settings.unreadable", event_id=alias.event)
             return {}
 
+    def _checked(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return a configuration that is valid; Invalid, its fields as pointers."""
+        if len(json.dumps(config)) > LARGEST_CONFIG:
+            raise invalid("", f"the configuration takes more than {LARGEST_CONFIG} bytes")
+        try:
+            StreamConfig.model_validate(config)
+        except ValidationError as error:
+            raise pointed(faults_of(error.errors(include_url=False, include_input=False))) from error
+        for backend in (ON_PLAY, ON_PUBLISH):
+            if config.get(backend):
+                self._receivers.checked(f"/{backend}/url", config[backend]["url"])
+        return config
+
     def _before(self, alias: Alias, patch: dict[str, Any]) -> dict[str, Any]:
         """Return what a patch is merged into; StateConflict, so that no patch wipes out what a lost key has sealed."""
         try:
@@ -229,17 +258,6 @@ class Streams:
     def _opened(self, alias: Alias) -> dict[str, Any]:
         text = self._vault.decrypt(alias.settings, SETTINGS_PURPOSE) if alias.settings else "{}"
         return dict(json.loads(text))
-
-
-def _checked(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration that is valid; Invalid, its fields as pointers."""
-    if len(json.dumps(config)) > LARGEST_CONFIG:
-        raise invalid("", f"the configuration takes more than {LARGEST_CONFIG} bytes")
-    try:
-        StreamConfig.model_validate(config)
-    except ValidationError as error:
-        raise pointed(faults_of(error.errors(include_url=False, include_input=False))) from error
-    return config
 
 
 def pointed(error: Invalid) -> Invalid:

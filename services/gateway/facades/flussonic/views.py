@@ -128,10 +128,10 @@ def _tracks(status: PublisherStatus) -> list[dict[str, Any]]:
             "track_id": "v1", "content": "video", "codec": status.video_codec, "width": status.width,
             "height": status.height, "fps": status.frame_rate,
         })  # fmt: skip
-    if status.audio_codec:
+    for number, sound in enumerate(status.sounds, 1):
         found.append({
-            "track_id": "a1", "content": "audio", "codec": status.audio_codec, "sample_rate": status.sample_rate,
-            "channels": status.channels,
+            "track_id": f"a{number}", "content": "audio", "codec": sound.codec, "sample_rate": sound.sample_rate,
+            "channels": sound.channels, **({"language": sound.language} if sound.language else {}),
         })  # fmt: skip
     return found
 

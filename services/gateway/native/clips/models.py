@@ -13,7 +13,7 @@ from services.gateway.http.timecodes import TimecodeText
 from services.gateway.native.clips.encryption_models import EncryptionAsk, EncryptionView
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
 from shared.messages.base import Accuracy
-from shared.messages.clips import NotifyEvent, VodState
+from shared.messages.clips import MOST_RANGES, NotifyEvent, VodState
 from shared.messages.destinations import DestinationType
 
 
@@ -54,12 +54,11 @@ class DestinationAsk(BucketOptions):
         return self
 
 
-class Output(BaseModel):
-    """One clip: which part of the recording, and where it goes. All times in s."""
+class Selectors(BaseModel):
+    """Which part of a recording. All times in s."""
 
     model_config = ConfigDict(extra="ignore")
 
-    label: str = Field("", max_length=512)
     stream_start_time: ExactSeconds | None = Field(None, description="From the stream's first frame")
     stream_end_time: ExactSeconds | None = Field(None, description="From the stream's first frame")
     start_time: ExactSeconds | None = Field(None, description="Since the epoch")
@@ -68,6 +67,21 @@ class Output(BaseModel):
     stream_start_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the first frame")
     stream_end_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the frame after the last one")
     wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
+
+
+class RangeAsk(Selectors):
+    """One range of a reel."""
+
+    live_job_id: str | None = Field(None, max_length=64, description="Its job; default: that of the request")
+
+
+class Output(Selectors):
+    """One clip: which part of the recording, or which parts of which recordings, and where it goes. All times in s."""
+
+    label: str = Field("", max_length=512)
+    ranges: list[RangeAsk] | None = Field(
+        None, min_length=1, max_length=MOST_RANGES, description="Of a reel: the ranges that it joins, in their order"
+    )
     url: str | None = Field(None, min_length=1, max_length=2048, description=_URL_HELP)
     videocloud: VideoCloud | None = Field(None, description="Makes a video in Video Cloud; excludes url")
     credentials: str | None = Field(None, max_length=128, description=_CREDENTIALS_HELP)
@@ -146,6 +160,15 @@ class MissingRange(BaseModel):
     track: Literal["all", "video", "audio"] = "all"
 
 
+class RangeView(BaseModel):
+    """A range of a reel: as asked and as made, in its own job's time."""
+
+    job_id: str
+    asked: AskedRange
+    made: MadeRange | None = Field(None, description="Null: nothing of it was recorded, or there is no file yet")
+    gaps: list[MissingRange] = []
+
+
 class DestinationView(BaseModel):
     """A destination of a clip, and how far the delivery to it is."""
 
@@ -188,6 +211,9 @@ class VodView(BaseModel):
     asked: AskedRange
     made: MadeRange | None = None
     gaps: list[MissingRange] = []
+    ranges: list[RangeView] = Field(
+        [], description="Of a reel; its own asked, made and gaps go from its first range to its last"
+    )
     encryption: EncryptionView | None = Field(None, description="Of the files; null: they are clear")
     images: list[ImageView] = Field([], description="Made after the exact file, before it is delivered")
     bytes: int | None = None

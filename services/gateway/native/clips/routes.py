@@ -46,7 +46,7 @@ TheExports = Annotated[Exports, Depends(part(Exports))]
 
 async def _create(request: Request, caller: Caller, clips: Clips, job_id: str, asked: ClipsAsk) -> VodsCreated:
     ids = await id_maker(request, caller.account)
-    commands = await clips.create(caller.account, job_id, clips_of(asked), ids)
+    commands = await clips.create(caller.account, job_id, clips_of(asked, job_id), ids)
     return VodsCreated(vod_jobs=[VodRef(jvod_id=c.clip, label=c.label) for c in commands], live_job_id=job_id)
 
 
@@ -56,7 +56,8 @@ async def create_vods(
 ) -> VodsCreated:
     """Cut clips from a live job, one per output: first a fast file, then the exact one, which replaces it.
 
-    Each goes to a bucket, a server, Video Cloud, a folder or, without a destination, to the library; or to several.
+    An output with `ranges`, of this job or of others, is one file of them all: a reel, exact from the start. Each goes
+    to a bucket, a server, Video Cloud, a folder or, without a destination, to the library; or to several.
     """
     if not is_id(asked.live_job_id):
         raise no_such("job")

@@ -6,12 +6,14 @@ from typing import Final
 
 from services.gateway.domain.clips.clips import NewClip, Receiver
 from services.gateway.domain.clips.encryption import NewEncryption
+from services.gateway.domain.clips.ranges import NewRange
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import invalid
+from services.gateway.domain.ids import is_id
 from services.gateway.native.clips.images import wishes_of
-from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output
+from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output, Selectors
 from shared.media.timecode import parse_label
 
 FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
@@ -21,15 +23,16 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 )
 
 
+SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
-    "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images", "capture_images",
-    "encryption",
+    "ranges", "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images",
+    "capture_images", "encryption",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
 
-def clips_of(asked: ClipsAsk) -> list[NewClip]:
-    """Return the requested clips, one per output; Invalid when an output names points of two clocks."""
+def clips_of(asked: ClipsAsk, job: str) -> list[NewClip]:
+    """Return the requested clips of a job, one per output; Invalid when a range names points of two clocks."""
     shared = _receivers("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
@@ -39,8 +42,12 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
         told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
         images = wishes_of(output.images, both=output.capture_images)
         span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
-        encryption = encryption_of(output, field)
-        clips.append(NewClip(field, output.label, span, told, destinations, instant, images, encryption=encryption))
+        ranges, encryption = ranges_of(output, field, job), encryption_of(output, field)
+        clips.append(
+            NewClip(
+                field, output.label, span, told, destinations, instant, images, encryption=encryption, ranges=ranges
+            )
+        )
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
@@ -82,7 +89,23 @@ def _one_of(asked: DestinationAsk, field: str) -> NewDestination:
     return NewDestination(field, asked.url, asked.videocloud, asked.credentials, options)
 
 
-def range_of(output: Output, prefix: str = "") -> ClipRange | TimecodeRange:
+def ranges_of(output: Output, field: str, job: str) -> tuple[NewRange, ...]:
+    """Return the ranges of a reel, none for a clip of one range; Invalid when an output has both."""
+    if output.ranges is None:
+        return ()
+    for name in SELECTORS:
+        if getattr(output, name) is not Selectors.model_fields[name].default:
+            raise invalid(f"{field}.{name}", "excludes ranges: name it in each of them")
+    found: list[NewRange] = []
+    for position, one in enumerate(output.ranges):
+        name, own = f"{field}.ranges[{position}]", one.live_job_id is not None
+        if own and not is_id(one.live_job_id or ""):
+            raise invalid(f"{name}.live_job_id", "there is no such job")
+        found.append(NewRange(name, one.live_job_id or job, range_of(one, f"{name}."), own))
+    return tuple(found)
+
+
+def range_of(output: Selectors, prefix: str = "") -> ClipRange | TimecodeRange:
     """Return the range that an output requests; Invalid when it names points of two clocks."""
     used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
     if len(used) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
@@ -11,9 +11,18 @@ from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.native.clips.encryption_models import EncryptionView
 from services.gateway.native.clips.images import image_views
-from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
+from services.gateway.native.clips.models import (
+    AskedRange,
+    DestinationView,
+    MadeRange,
+    MissingRange,
+    RangeView,
+    VodView,
+)
 from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile, ClipRecord
 from shared.messages.destinations import DestinationType
+from shared.messages.ranges import MadeRange as Made
+from shared.messages.ranges import ReelRange
 
 _OF_DELIVERIES: Final = {"state", "accuracy", "location", "error"}
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -24,7 +33,7 @@ def shown_seconds(value: Fraction) -> float:
     return float(round(value, 9))
 
 
-def _asked(request: ClipCreate) -> AskedRange:
+def _asked(request: ClipCreate | ReelRange) -> AskedRange:
     return AskedRange(
         clock=request.selection.clock,
         start=shown_seconds(request.selection.start),
@@ -33,7 +42,7 @@ def _asked(request: ClipCreate) -> AskedRange:
     )
 
 
-def _made(file: ClipFile) -> MadeRange:
+def _made(file: ClipFile | Made) -> MadeRange:
     return MadeRange(
         in_point=shown_seconds(file.in_point),
         out_point=shown_seconds(file.out_point),
@@ -51,10 +60,26 @@ def _encryption(request: ClipCreate) -> EncryptionView | None:
     return None if asked is None else EncryptionView(scheme=asked.scheme, kid=asked.kid)
 
 
-def _missing(record: ClipRecord | None) -> list[MissingRange]:
+def _missing(record: ClipRecord | None, position: int | None = None) -> list[MissingRange]:
     return [
         MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
         for gap in (record.gaps if record else ())
+        if position in {None, gap.range}
+    ]
+
+
+def _ranges(request: ClipCreate, record: ClipRecord | None) -> list[RangeView]:
+    """Return the ranges of a reel."""
+    file = record.file if record else None
+    made: Sequence[Made | ClipFile] = file.ranges or (file,) if file else ()
+    return [
+        RangeView(
+            job_id=asked.event,
+            asked=_asked(asked),
+            made=_made(made[position]) if made and made[position].duration else None,
+            gaps=_missing(record, position),
+        )
+        for position, asked in enumerate(request.ranges)
     ]
 
 
@@ -84,8 +109,7 @@ def _kind_and_url(
 
 def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTHING) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
-    request, record = known.request, known.record
-    file = record.file if record else None
+    request, record, file = known.request, known.record, known.record.file if known.record else None
     destinations = destination_views(known, sent)
     media_url = downloads.url(request.clip) if file else None
     playlist_url = downloads.playlist_url(request.account, request.clip)
@@ -112,6 +136,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         asked=_asked(request),
         made=_made(file) if file else None,
         gaps=_missing(record),
+        ranges=_ranges(request, record),
         encryption=_encryption(request),
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,

@@ -70,6 +70,15 @@ class StateEntry(BaseModel):
     timestamp: int = Field(description="ms since the epoch")
 
 
+class SoundTrackView(BaseModel):
+    """A sound track that is recorded."""
+
+    codec: str
+    language: str | None = Field(None, description="Three letters (ISO 639-2), if the stream tells it")
+    sample_rate: int
+    channels: int
+
+
 class PublisherView(BaseModel):
     """A publisher of a job, with its current or last values. Times are ms since the epoch."""
 
@@ -88,6 +97,7 @@ class PublisherView(BaseModel):
     frame_rate: float | None = Field(None, description="By the time stamps of the last 5 s")
     sample_rate: int | None = None
     channels: int | None = None
+    audio_tracks: list[SoundTrackView] = Field(description="All that are recorded; the first is played by default")
     bitrate: int = Field(description="Bits a second, of the last 5 s")
     bytes: int
     frames: int = Field(description="Pictures")

@@ -6,7 +6,7 @@ from services.gateway.delivery.addresses import JobAddresses
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.jobs.publishers import Publisher
 from services.gateway.identity.auth import Caller
-from services.gateway.native.jobs.models import JobView, PublisherView, StateEntry
+from services.gateway.native.jobs.models import JobView, PublisherView, SoundTrackView, StateEntry
 from shared.messages.jobs import JobRecord
 
 
@@ -68,6 +68,12 @@ def publisher_view(publisher: Publisher) -> PublisherView:
         frame_rate=status.frame_rate or None,
         sample_rate=status.sample_rate or None,
         channels=status.channels or None,
+        audio_tracks=[
+            SoundTrackView(
+                codec=one.codec, language=one.language or None, sample_rate=one.sample_rate, channels=one.channels
+            )
+            for one in status.sounds
+        ],
         bitrate=status.bitrate,
         bytes=status.bytes,
         frames=status.frames,

@@ -11,9 +11,10 @@ from services.restreamer.model import Packet, Track
 from services.restreamer.playout.order.programme import TOLERANCE
 from services.restreamer.playout.reading.measure import Sample
 from shared.media.bitstream.errors import BitstreamError
-from shared.media.bitstream.nal import split_sample, static_sei
+from shared.media.bitstream.nal import split_sample
 from shared.media.bitstream.params import nal_type, set_types
 from shared.media.bitstream.records import video_codec, with_sets
+from shared.media.bitstream.sei import static_sei
 from shared.media.model import TrackConfig
 from shared.media.mp4.entries import codec_record, video_config
 from shared.media.seams.encode import Encoded, JoiningEncoder, Seam, Style

@@ -1,7 +1,4 @@
-"""Describe tracks: from their configuration if possible, otherwise from what FFmpeg found.
-
-Sources: VP Codec ISO Media File Format Binding 1.0 (vpcC, levels).
-"""
+"""Describe tracks: from their configuration if possible, otherwise from what FFmpeg found."""
 
 from __future__ import annotations
 
@@ -17,6 +14,8 @@ from services.restreamer.sources.containers.payloads import with_nals
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.hevc_sets import parse_hevc_sps
 from shared.media.bitstream.params import ASPECTS, H264_SPS, HEVC_SPS, nal_type, read_sps, record_sets
+from shared.media.bitstream.picture_form import PictureForm
+from shared.media.bitstream.vp9 import build_vpcc, level_of
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.grid import RATES
@@ -28,13 +27,6 @@ _LEAST_ASPECT: Final = Fraction(1, 20)
 _EXTENDED_ASPECT: Final = 255
 _SQUARE: Final = frozenset(("vp8", "vp9", "av1"))
 _CHROMA: Final = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
-# Level, most luma samples a second, most luma samples a picture.
-_VP9_LEVELS: Final = (
-    (10, 829_440, 36_864), (11, 2_764_800, 73_728), (20, 4_608_000, 122_880), (21, 9_216_000, 245_760),
-    (30, 20_736_000, 552_960), (31, 36_864_000, 983_040), (40, 83_558_400, 2_228_224), (41, 160_432_128, 2_228_224),
-    (50, 311_951_360, 8_912_896), (51, 588_251_136, 8_912_896), (52, 1_176_502_272, 8_912_896),
-    (60, 1_176_502_272, 35_651_584), (61, 2_353_004_544, 35_651_584), (62, 4_706_009_088, 35_651_584),
-)  # fmt: skip
 
 
 def video_track(
@@ -137,9 +129,8 @@ def rate_of(stream: VideoStream) -> Fraction | None:
 
 
 def _vpcc(width: int, height: int, rate: Fraction, pixels: str, profile: str) -> bytes:
-    size = width * height
-    level = next((level for level, speed, most in _VP9_LEVELS if size <= most and size * rate <= speed), 62)
     number = int(profile[-1]) if profile[-1:].isdecimal() else 0
     depth = 12 if "12" in pixels else 10 if "10" in pixels else 8
     chroma = 3 if "444" in pixels else 2 if "422" in pixels else 1
-    return bytes((1, 0, 0, 0, number, level, depth << 4 | chroma << 1, 2, 2, 2, 0, 0))
+    level = level_of(width, height, rate)
+    return build_vpcc(PictureForm(width, height, number, level, depth=depth, chroma=chroma))

@@ -30,8 +30,8 @@ from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import MediaError
 from shared.media.timeline import Placed, Timeline, joins, locate
-from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
+from shared.messages.ranges import Selection
 from shared.messages.recordings import RecordingRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.log import newest, read_log

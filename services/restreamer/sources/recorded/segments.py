@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -18,12 +18,16 @@ from services.restreamer.sources.access import Gone, Limits, stored
 from services.restreamer.sources.containers.tracks import audio_track, video_track
 from shared.errors import MediaError
 from shared.media.bitstream.opus import OpusHead
+from shared.media.bitstream.picture_form import pixel_name
 from shared.media.cenc.clear import PROBE, clear_segment, segment_kid
-from shared.media.model import SampleTable, TrackConfig
+from shared.media.model import FRAME_CODECS, SampleTable, TrackConfig
 from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
+from shared.media.seams.forms import form_of
 from shared.media.seams.grid import find_grid
+from shared.media.tracks import SELF_DESCRIBED
+from shared.media.transcode.recorded import colours_of
 from shared.messages.media import SegmentWritten
 from shared.security.content_keys import ContentKeys, KeyUnknown, folder_of
 from shared.store import MediaStore
@@ -83,19 +87,29 @@ class Init:
     def tracks(self, rate: Fraction | None) -> tuple[Track | None, Track | None]:
         """Return the descriptions of both tracks."""
         try:
-            video = video_track(self.video.codec, codec_record(self.video), rate) if self.video else None
+            video = _video(self.video, rate) if self.video else None
             audio = _audio(self.audio) if self.audio else None
         except MediaError as error:
             raise Gone("the recording's init segment cannot be read") from error
         return video, audio
 
 
+def _video(config: TrackConfig, rate: Fraction | None) -> Track:
+    if config.codec not in FRAME_CODECS:
+        return video_track(config.codec, codec_record(config), rate)
+    form = form_of(config)
+    track = Track("video", config.codec, codec_record(config), config.width, config.height)
+    return replace(track, pixels=pixel_name(form.chroma, form.depth), rate=rate, colours=colours_of(form))
+
+
 def _audio(config: TrackConfig) -> Track:
-    record = codec_record(config)
+    record = b"" if config.codec in SELF_DESCRIBED else codec_record(config)
     if config.codec == "opus":
         record = OpusHead.read_dops(record).write()
     track = audio_track(config.codec, record)
-    return Track("audio", config.codec, record, sample_rate=track.sample_rate, channels=config.channels)
+    return Track(
+        "audio", config.codec, record, sample_rate=track.sample_rate or config.sample_rate, channels=config.channels
+    )
 
 
 def read_rows(path: Path, init: Init, shift: int) -> tuple[list[Row], Fraction | None]:

@@ -20,8 +20,9 @@ import pytest
 from services.restreamer.model import Media, SourceError
 from services.restreamer.sources import Access, PictureCache, open_media, open_picture
 from shared.broker.kv import Bucket
-from shared.messages.clips import ClipCreate, ClipFile, ClipRecord, Selection
+from shared.messages.clips import ClipCreate, ClipFile, ClipRecord
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_id, credential_key
+from shared.messages.ranges import Selection
 from shared.store.s3 import S3Store
 from tests.support.framecode_record import Spec, encode
 from tests.support.nats import NatsServer

@@ -13,8 +13,8 @@ from services.gateway.delivery.index.live import LiveIndex, Shelf
 from shared.broker.batches import BATCH
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
-from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
+from shared.messages.ranges import Selection
 from shared.recording import RecordingPart, load, load_range
 from shared.recording.hours import hour_of
 from shared.recording.log import newest, read_log

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.errors import MediaError
 from shared.media.timeline import Span, Timeline, joins, locate
-from shared.messages.clips import Gap, Selection
+from shared.messages.ranges import Gap, Selection
 from tests.support.recordings import HOUR_START_MS, Session, new_event
 
 WALL = Fraction(HOUR_START_MS, 1000)

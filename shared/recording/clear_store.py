@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from services.gateway.domain.errors import StateConflict
 from shared.media.cenc.clear import PROBE, clear_init, clear_segment, init_kid, segment_kid
-from shared.security.content_keys import ContentKeys, KeyUnknown, folder_of
+from shared.security.content_keys import ContentKeys, folder_of
 from shared.store.base import MediaStore, ObjectInfo
 
 _SEGMENT: Final = re.compile(r"live/[^/]+/[^/]+/[^/]+/\d+\.m4s")
@@ -23,7 +22,7 @@ _LARGEST: Final = 256 << 20
 
 
 class ClearStore(MediaStore):
-    """Decrypts what is read of recordings, a segment at a time; MediaError where that is damaged, StateConflict."""
+    """Decrypts what is read of recordings, a segment at a time; MediaError where that is damaged, KeyUnknown."""
 
     def __init__(self, store: MediaStore, keys: ContentKeys) -> None:
         self.raw: Final = store
@@ -60,16 +59,10 @@ class ClearStore(MediaStore):
     def _cleared(self, key: str, data: bytes) -> bytes:
         if _SEGMENT.fullmatch(key):
             kid = segment_kid(data[:PROBE])
-            return clear_segment(data, self._key(folder_of(key), kid)) if kid else data
+            return clear_segment(data, self._keys.find(folder_of(key), kid).key) if kid else data
         if _INIT.fullmatch(key) and b"sinf" in data and init_kid(data):
             return clear_init(data)
         return data
-
-    def _key(self, folder: str, kid: bytes) -> bytes:
-        try:
-            return self._keys.find(folder, kid).key
-        except KeyUnknown as error:
-            raise StateConflict(str(error)) from error
 
     def begin(self, key: str) -> Path:
         """Return the path to write an object to, as it is."""

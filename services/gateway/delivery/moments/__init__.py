@@ -1,0 +1,1 @@
+"""Pictures of moments of recordings: found here, made by the clipper (ADR 33)."""

@@ -1,0 +1,134 @@
+"""Several sound tracks from real encoders: all recorded, each to the sample, and none troubles another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from shared.media.mp4.fragments import read_fragments
+from shared.media.mp4.init import parse_init
+from tests.support import media_streams as media
+from tests.support.framecode import AUDIO_RATE
+from tests.support.media_recording import Piece, Recorded, pieces
+from tests.support.sound_streams import BEEP_STEP, clear_starts, heard, several
+
+LANGUAGES = ("eng", "deu", "fra", "")
+FIRST_SOUND = 0x101  # FFmpeg's PIDs
+PACKET = 188
+
+
+def without(data: bytes, pid: int, since: float = 0, until: float = 1) -> bytes:
+    """Leave out the packets of a PID, from a part of the stream on to another part of it."""
+    packets = [data[at : at + PACKET] for at in range(0, len(data), PACKET)]
+    first, end = int(len(packets) * since), int(len(packets) * until)
+    return b"".join(
+        packet for number, packet in enumerate(packets)
+        if not first <= number < end or (packet[1] & 31) << 8 | packet[2] != pid
+    )  # fmt: skip
+
+
+def recording(data: bytes, folder: Path) -> Recorded:
+    recorded = Recorded(folder)
+    parts: list[Piece] = []
+    for piece in pieces(data, PACKET * 200):
+        parts += [piece, 20]
+    recorded.run("mpegts", parts)
+    return recorded
+
+
+def ticks(recorded: Recorded, track: int) -> list[int]:
+    tables = [read_fragments(s.path).tables.get(track) for s in recorded.segments]
+    return [int(tick) for table in tables if table is not None for tick in table.dts]
+
+
+def tracks(recorded: Recorded, number: int = 0) -> list[tuple[int, str, str]]:
+    return [(t.track_id, t.codec, t.language) for t in parse_init(recorded.init(number).read_bytes())]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_all_are_recorded_with_their_languages(count: int, tmp_path: Path) -> None:
+    source = tmp_path / "source.ts"
+    source.write_bytes(several(*LANGUAGES[:count]))
+    recorded = recording(source.read_bytes(), tmp_path / "out")
+    codecs = ("aac", "ac3", "mp3", "mp3")
+    expected = [(2 + n, codecs[n], LANGUAGES[n]) for n in range(count)]
+    assert {s.init_number for s in recorded.segments} == {0}
+    assert tracks(recorded) == [(1, "h264", ""), *expected]
+    joined = recorded.joined()
+    assert media.warnings(joined) == ""
+    with av.open(str(joined)) as container:
+        assert [s.metadata.get("language", "und") for s in container.streams.audio] == [
+            language or "und" for language in LANGUAGES[:count]
+        ]
+    for number in range(count):
+        assert clear_starts(heard(joined, number)) == clear_starts(heard(source, number))
+        assert len(clear_starts(heard(joined, number))) >= 5
+
+
+def beeps_of(recorded: Recorded, track: int) -> list[int]:
+    """Return when beeps begin (samples of 48 kHz, by the recording's time line), less the track's own delay."""
+    sound = heard(recorded.joined(), track - 2)
+    first = ticks(recorded, track)[0]
+    return [at + first - (track - 2) * BEEP_STEP for at in clear_starts(sound)]
+
+
+def test_a_track_that_vanishes_troubles_nobody(tmp_path: Path) -> None:
+    data = several("eng", "deu", "fra")
+    whole, torn = recording(data, tmp_path / "whole"), recording(without(data, FIRST_SOUND + 1, 0.5), tmp_path / "torn")
+    for track in (1, 2, 4):
+        assert ticks(torn, track) == ticks(whole, track)
+    assert [(s.start, s.duration, s.init_number) for s in torn.segments] == [
+        (s.start, s.duration, s.init_number) for s in whole.segments
+    ]
+    got, all_of_it = ticks(torn, 3), ticks(whole, 3)
+    assert len(all_of_it) // 3 < len(got) < len(all_of_it) * 2 // 3
+    assert got == all_of_it[: len(got)]
+
+
+def test_a_track_that_comes_back_is_where_it_was(tmp_path: Path) -> None:
+    data = several("eng", "deu", "fra")
+    whole = recording(data, tmp_path / "whole")
+    torn = recording(without(data, FIRST_SOUND + 1, 0.3, 0.6), tmp_path / "torn")
+    got = ticks(torn, 3)
+    assert set(got) <= set(ticks(whole, 3))
+    assert got[-1] == ticks(whole, 3)[-1]
+    assert int(np.diff(got).max()) > AUDIO_RATE
+    assert ticks(torn, 2) == ticks(whole, 2)
+
+
+def test_a_track_that_comes_late_joins_with_the_next_segment(tmp_path: Path) -> None:
+    data = several("eng", "deu", "fra")
+    whole, late = (
+        recording(data, tmp_path / "whole"),
+        recording(without(data, FIRST_SOUND + 2, 0, 0.5), tmp_path / "late"),
+    )
+    assert [track[0] for track in tracks(late)] == [1, 2, 3]
+    assert [track[0] for track in tracks(late, 1)] == [1, 2, 3, 4]
+    for track in (1, 2, 3):
+        assert ticks(late, track) == ticks(whole, track)
+    got = ticks(late, 4)
+    assert got
+    assert set(got) <= set(ticks(whole, 4))
+    assert [s.start for s in late.segments] == [s.start for s in whole.segments]
+
+
+def test_the_first_track_may_vanish_too(tmp_path: Path) -> None:
+    data = several("eng", "deu")
+    whole, torn = recording(data, tmp_path / "whole"), recording(without(data, FIRST_SOUND, 0.5), tmp_path / "torn")
+    for track in (1, 3):
+        assert ticks(torn, track) == ticks(whole, track)
+    assert ticks(torn, 2) == ticks(whole, 2)[: len(ticks(torn, 2))]
+
+
+def test_a_jump_of_the_clock_moves_all_tracks_alike(tmp_path: Path) -> None:
+    data = several("eng", "deu", "fra")
+    recorded = recording(data + data, tmp_path / "out")
+    main = beeps_of(recorded, 2)
+    assert len(main) >= 10
+    for track in (3, 4):
+        near = [min(abs(at - beep) for beep in main) for at in beeps_of(recorded, track)]
+        assert len(near) >= 10
+        assert max(near) <= AUDIO_RATE // 30, near  # codecs' delays, and what was cut off at the end

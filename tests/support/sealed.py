@@ -15,7 +15,7 @@ from services.clipper.sealed_path import unsealed
 from shared.media.bitstream.nal import is_slice, split_sample
 from shared.media.cenc.key import ContentKey
 from shared.media.mp4.fragments import read_fragments
-from shared.media.segment_files import VIDEO_ID
+from shared.media.mp4.init import parse_init
 from shared.messages.media import SegmentWritten
 from shared.security.content_keys import ContentKeys
 from shared.security.secrets import Vault
@@ -53,15 +53,19 @@ def payloads_of(path: Path) -> list[bytes]:
 
 
 def secrets_of(recorded: Recorded) -> list[bytes]:
-    """Return the ends of a clear recording's slices and of its packets of sound, those of some length."""
-    found = []
+    """Return the ends of a clear recording's slices, pictures without any, and sound: of those of some length."""
+    found: list[bytes] = []
     for info in recorded.segments:
         data, tables = info.path.read_bytes(), read_fragments(info.path).tables
+        configs = {track.track_id: track for track in parse_init(recorded.init(info.init_number).read_bytes())}
         for track, table in tables.items():
+            codec = configs[track].codec
             for at, size in zip(table.offset.tolist(), table.size.tolist(), strict=True):
                 sample = data[at : at + size]
-                codec = "hevc" if b"hvc1" in recorded.init(info.init_number).read_bytes() else "h264"
-                found += [n for n in split_sample(sample, 4) if is_slice(codec, n)] if track == VIDEO_ID else [sample]
+                if codec == "h264" or codec == "hevc":  # noqa: PLR1714  mypy narrows this one
+                    found += [nal for nal in split_sample(sample, 4) if is_slice(codec, nal)]
+                else:
+                    found.append(sample)
     return [secret[-24:] for secret in found if len(secret) >= 64]
 
 

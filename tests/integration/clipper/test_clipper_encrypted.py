@@ -37,6 +37,7 @@ from tests.support.shared_bus import SECRET, send
 
 SPECS = {
     "h264 by flv": (Spec(seconds=Fraction(5), stamps="90k"), "flv"),
+    "vp9, mp3": (Spec(codec="vp9", audio="mp3", seconds=Fraction(5)), "flv"),
     "hevc, opus": (Spec(codec="hevc", seconds=Fraction(5), audio="opus"), "mpegts"),
 }
 RANGES = [(Fraction(1, 2), Fraction(9, 2)), (Fraction(2), Fraction(4)), (Fraction(31, 30), Fraction(32, 30))]

@@ -24,6 +24,7 @@ SPECS = {
     "hevc, opus": (Spec(codec="hevc", seconds=Fraction(5), audio="opus"), "mpegts"),
     "more slices than can be listed": (Spec(seconds=Fraction(3), encoder="slices=60", options=("-s", "320x1440")),
                                        "mpegts"),
+    "vp9": (Spec(codec="vp9", seconds=Fraction(3)), "flv"),
     "no sound": (Spec(seconds=Fraction(3), audio=None), "mpegts"),
 }  # fmt: skip
 
@@ -114,7 +115,9 @@ def test_subsamples_span_each_picture(both: list[Recorded]) -> None:
             traf = find(data, moof, b"traf")
             senc = find(data, traf, b"senc") if traf else None
             for _, subsamples in read_infos(data, senc) if senc else ():
-                assert subsamples is not None
+                if subsamples is None:  # VP9, encrypted whole
+                    next(sizes)
+                    continue
                 assert len(subsamples) <= 40
                 assert sum(map(sum, subsamples)) == next(sizes)
         assert next(sizes, None) is None

@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from cachetools import LRUCache
 
 from shared.media.cenc.clear import PROBE, clear_init, clear_segment, init_kid, segment_kid
 from shared.security.content_keys import ContentKeys, folder_of
@@ -19,6 +22,7 @@ from shared.store.base import MediaStore, ObjectInfo
 _SEGMENT: Final = re.compile(r"live/[^/]+/[^/]+/[^/]+/\d+\.m4s")
 _INIT: Final = re.compile(r"live/[^/]+/[^/]+/[^/]+/init-\d+\.mp4")
 _LARGEST: Final = 256 << 20
+_MOST_FOLDERS: Final = 16_384
 
 
 class ClearStore(MediaStore):
@@ -27,10 +31,23 @@ class ClearStore(MediaStore):
     def __init__(self, store: MediaStore, keys: ContentKeys) -> None:
         self.raw: Final = store
         self._keys = keys
+        self._sealed: LRUCache[str, bool] = LRUCache(_MOST_FOLDERS)
+        self._lock = threading.Lock()
 
     def is_sealed(self, key: str) -> bool:
-        """Return whether an object is an encrypted segment."""
-        return bool(_SEGMENT.fullmatch(key) and segment_kid(b"".join(self.raw.read(key, 0, PROBE))))
+        """Return whether an object is an encrypted segment: all of a folder are, or none, as its session began."""
+        if not _SEGMENT.fullmatch(key):
+            return False
+        folder = folder_of(key)
+        with self._lock:
+            known = self._sealed.get(folder)
+        if known is None:
+            head = b"".join(self.raw.read(key, 0, PROBE))
+            known = bool(segment_kid(head))
+            if len(head) == PROBE:  # not an empty file, which says nothing of the others
+                with self._lock:
+                    self._sealed[folder] = known
+        return known
 
     def get(self, key: str, *, limit: int = 64 << 20) -> bytes:
         """Read an object, decrypted."""

@@ -7,6 +7,7 @@ ids, by which a reader knows the installation's key that made them.
 from __future__ import annotations
 
 import hmac
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -32,6 +33,7 @@ class ContentKeys:
     def __init__(self, vault: Vault) -> None:
         self._masters = vault.derived(PURPOSE)
         self._known: LRUCache[tuple[str, bytes], ContentKey] = LRUCache(_MOST)
+        self._lock = threading.Lock()
 
     def fresh(self, folder: str) -> ContentKey:
         """Return the key for a new folder."""
@@ -39,13 +41,15 @@ class ContentKeys:
 
     def find(self, folder: str, kid: bytes) -> ContentKey:
         """Return the key that encrypted a folder's segments; KeyUnknown when no key of this installation gives it."""
-        known = self._known.get((folder, kid))
+        with self._lock:
+            known = self._known.get((folder, kid))
         if known is not None:
             return known
         for master in self._masters:
             key = _derived(master, folder)
             if hmac.compare_digest(key.kid, kid):
-                self._known[folder, kid] = key
+                with self._lock:
+                    self._known[folder, kid] = key
                 return key
         raise KeyUnknown(
             "the recording is encrypted under another SECRET_KEY than this one and those of SECRET_KEYS_OLD"

@@ -15,16 +15,19 @@ import pytest
 
 from services.restreamer.model import Packet, SourceError
 from services.restreamer.sources.access import Access
+from services.restreamer.sources.local import local_file
 from services.restreamer.sources.recorded.live import LiveMedia
 from services.restreamer.sources.recorded.recordings import RecordingMedia
+from shared.broker.kv import Bucket
+from shared.messages.clips import ClipEncryption, ClipFile, ClipRecord
 from shared.security.secrets import Vault
-from tests.support.clipper_desk import Desk
+from tests.support.clipper_desk import ACCOUNT, Desk
 from tests.support.framecode_record import Spec
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected
 from tests.support.sealed import KEYS, folder_of_event, record_twice, stored
 from tests.support.shared_bus import SECRET, settings_for
-from tests.support.sources import QUICK, access_to, check_times, numbers
+from tests.support.sources import QUICK, access_to, check_times, numbers, source
 
 
 @pytest.fixture
@@ -79,3 +82,17 @@ async def test_a_growing_segment_is_read_up_to_its_last_whole_part(desk: Desk, t
         return numbers(media.video, found)
 
     assert (await asyncio.to_thread(read))[:40] == list(range(60, 100))
+
+
+async def test_an_encrypted_clip_is_no_source(desk: Desk) -> None:
+    order = desk.order(0, 1, encryption=ClipEncryption(kid="0" * 32, key="sealed"))
+    file = ClipFile(
+        accuracy="frame", method="copy", key="clips/main/x/frame.mp4", bytes=1, in_point=Fraction(0),
+        out_point=Fraction(1), duration=Fraction(1), frames=1,
+    )  # fmt: skip
+    record = ClipRecord(
+        account=ACCOUNT, clip=order.clip, request=order, state="finished", created_ms=0, changed_ms=0, file=file
+    )
+    await Bucket(lambda: desk.js, "clips", ClipRecord).create(f"{ACCOUNT}.{order.clip}", record)
+    with pytest.raises(SourceError, match="the clip is encrypted"):
+        await asyncio.to_thread(local_file, source("clip", order.clip), order.clip, access_of(desk), Event())

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.gateway.domain.clips.edits import NOTHING, NewEdit
+from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.ranges import NewRange, total
 from services.gateway.domain.clips.window import ClipRange, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.told import Receiver
 from shared.messages.base import Notification
-from shared.messages.clips import ClipCreate, FacadeNote
+from shared.messages.clips import ClipCreate, ClipEncryption, FacadeNote
 from shared.messages.destinations import DestinationSpec
 from shared.messages.edits import PictureEdit
 from shared.messages.images import ImageWish
@@ -36,6 +37,7 @@ class NewClip:
     note: FacadeNote | None = None
     ranges: tuple[NewRange, ...] = ()
     edit: NewEdit = NOTHING
+    encryption: NewEncryption | None = None
 
 
 class Settled(NamedTuple):
@@ -47,6 +49,7 @@ class Settled(NamedTuple):
     destinations: tuple[DestinationSpec, ...]
     receivers: tuple[Notification, ...]
     edit: PictureEdit | None
+    encryption: ClipEncryption | None
 
 
 def ranges_of(asked: NewClip, job: str) -> tuple[NewRange, ...]:
@@ -76,4 +79,5 @@ def command_of(account: str, job: str, now_ms: int, one: Settled) -> ClipCreate:
         note=asked.note,
         ranges=tuple(one.ranges) if asked.ranges else (),
         edit=one.edit,
+        encryption=one.encryption,
     )

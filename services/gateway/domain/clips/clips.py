@@ -33,6 +33,7 @@ from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord
 from shared.messages.ranges import ReelRange
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
 
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 
@@ -42,6 +43,7 @@ class Outward(NamedTuple):
 
     receivers: Receivers
     destinations: Destinations
+    vault: Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Clips:
         self._jobs = jobs
         self._receivers = outward.receivers
         self._told = Told(outward.receivers)
+        self._vault = outward.vault
         self._destinations = outward.destinations
         self._bounds = bounds
         self._ranges = Ranges(jetstream, jobs, bounds)
@@ -129,7 +132,8 @@ class Clips:
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
         )
-        settled = zip(asked, clips, ranges, destinations, receivers, edits, strict=True)
+        keys = [one.encryption.sealed(self._vault) if one.encryption else None for one in asked]
+        settled = zip(asked, clips, ranges, destinations, receivers, edits, keys, strict=True)
         now = self._clock.now_ms()
         return [command_of(account, job_id, now, Settled(*one)) for one in settled]
 

@@ -108,16 +108,21 @@ class Gateway:
     admission: flussonic.Admission
 
 
+def _jobs(service: Service, quotas: Quotas) -> Jobs:
+    settings = service.settings
+
+    def goes_on(job: JobRecord, at_ms: int) -> bool:
+        return job.may_go_on(settings.take_up, settings.retention, at_ms)
+
+    return Jobs(service.js, service.outbox, service.vault, service.clock, quotas, goes_on)
+
+
 def make_gateway(service: Service) -> Gateway:
     """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
     quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault))
     receivers = Receivers(settings.allowed_networks, vault)
-
-    def goes_on(job: JobRecord, at_ms: int) -> bool:
-        return job.may_go_on(settings.take_up, settings.retention, at_ms)
-
-    jobs = Jobs(js, service.outbox, vault, clock, quotas, goes_on)
+    jobs = _jobs(service, quotas)
     parts = Parts(vault, settings.allowed_networks)
     restreams = Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas)
     credentials = Credentials(js, vault, receivers, clock)

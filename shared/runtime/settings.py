@@ -139,6 +139,10 @@ class Settings(BaseSettings):
     secret_keys_old: SecretStr = Field(
         SecretStr(""), description="Earlier SECRET_KEYs, with commas: what they sealed is read, and sealed anew"
     )
+    content_encryption: bool = Field(
+        default=False,
+        description="Encrypt recordings in the store (CENC, AES-CTR); a job's `encrypted` says otherwise for it",
+    )
     admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] = Field(
         SecretStr(""), description="The admin API key of all gateways; unset: made in DATA_DIR and kept in the broker"
     )
@@ -187,6 +191,7 @@ class Settings(BaseSettings):
         description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",
     )
     clip_retention_days: int = Field(0, ge=0, le=36_500, description="Days that clips are kept; 0: until deleted")
+    caption_font: str = Field("", description="Font file (TTF, OTF) for captions in clips; empty: DejaVu Sans")
     export_dir: str = Field(
         "", description="Folder with a folder per account, below which folder destinations lie; empty: none are taken"
     )

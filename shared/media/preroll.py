@@ -28,6 +28,8 @@ def preroll(config: TrackConfig, length: int, size: int) -> int:
     """
     if config.codec == "opus":
         return ceil(OPUS * config.timescale / length)
+    if config.codec == "flac":
+        return 0
     if config.codec == "mp3":
         return MP3 + ceil(Fraction(RESERVOIR, max(size - _MP3_HEAD, _MP3_HEAD)))
     if config.codec == "aac" and read_aac(codec_record(config)).frame > AAC_FRAME:

@@ -10,7 +10,7 @@ VideoCodec = Literal["h264", "hevc"]
 PictureCodec = Literal["h264", "hevc", "av1", "vp9"]
 FRAME_CODECS = frozenset(("av1", "vp9"))
 """Codecs without NAL units: samples are shown in decode order, and headers are repeated in key frames."""
-AudioCodec = Literal["aac", "opus", "mp2", "mp3", "ac3", "eac3"]
+AudioCodec = Literal["aac", "opus", "mp2", "mp3", "ac3", "eac3", "flac"]
 
 SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
 """Codecs whose packets say all that a decoder needs."""
@@ -20,8 +20,8 @@ SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
 class TrackConfig:
     """How one track is decoded; two equal configs can be joined without a seam.
 
-    `sample_entry` is the whole child box of stsd (avc1, hvc1, av01, vp09, mp4a, Opus, ac-3 or ec-3), verbatim. That of
-    MPEG audio does not tell the layer: read from a file, it is "mp3".
+    `sample_entry` is the whole child box of stsd (avc1, av01, mp4a, Opus ...), verbatim. That of MPEG audio does not
+    tell the layer: read from a file, it is "mp3". `language` is three letters (ISO 639-2), or empty.
     """
 
     track_id: int

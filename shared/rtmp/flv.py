@@ -24,7 +24,9 @@ AVC, HEVC = 7, 12  # the latter is unofficial
 # The first byte of an audio body: sound format (E.4.2.1) with rate, size and channels, or EX_AUDIO and packet type.
 MP3, EX_AUDIO, AAC = 2, 9, 10
 # Packet types: the first two also apply to AVC and AAC, in the second byte of their bodies.
-SEQUENCE_START, CODED_FRAMES, SEQUENCE_END, CODED_FRAMES_X, METADATA, MOD_EX = 0, 1, 2, 3, 4, 7
+SEQUENCE_START, CODED_FRAMES, SEQUENCE_END, CODED_FRAMES_X, METADATA, MULTITRACK, MOD_EX = 0, 1, 2, 3, 4, 5, 7
+# How a multitrack message holds tracks: one, several of one codec, several of several codecs.
+ONE_TRACK, MANY_TRACKS, MANY_CODECS = 0, 1, 2
 
 _HEADER = struct.Struct(">II3s")
 _TRAILER = struct.Struct(">I")

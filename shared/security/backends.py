@@ -27,6 +27,9 @@ from shared.security.netguard.http import GuardedTransport
 PATIENCE: Final = timedelta(seconds=3)
 AT_ONCE: Final = 16
 """Questions of an account at the same time, so that one slow backend holds up its own account alone."""
+WAITING: Final = 1000
+QUEUE: Final = timedelta(seconds=1)
+"""So many questions of an account wait for a slot, and so long: many players come at once when a match begins."""
 MOST: Final = 512
 FAULTS: Final = 3
 """After so many faults in a row a backend is left alone for PAUSE: those who ask get BackendSilent at once."""
@@ -66,7 +69,8 @@ class Backends:
         self._clock = clock
         self._tls = tls
         self._clients: dict[bool, httpx.AsyncClient] = {}
-        self._asking: Counter[str] = Counter()
+        self._users: Counter[str] = Counter()
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._faults: Counter[tuple[str, str]] = Counter()
         self._paused: dict[tuple[str, str], int] = {}
         self.patience = PATIENCE
@@ -84,26 +88,45 @@ class Backends:
     async def ask(self, account: str, url: str, params: Mapping[str, str], trace: str = "") -> Answer:
         """Ask a backend; BackendSilent."""
         known = account, url
+        self._require_hope(known)
+        async with self._slot(account):
+            self._require_hope(known)  # it may have failed meanwhile
+            try:
+                answer = await self._asked(url, params, trace)
+            except BackendSilent:
+                self._faults[known] += 1
+                if self._faults[known] >= FAULTS:
+                    self._paused[known] = self._clock.monotonic_ns() + to_ns(PAUSE)
+                raise
+        self._faults.pop(known, None)
+        self._paused.pop(known, None)
+        return answer
+
+    def _require_hope(self, known: tuple[str, str]) -> None:
         if self._clock.monotonic_ns() < self._paused.get(known, 0):
             raise BackendSilent("it has failed repeatedly")
-        if self._asking[account] >= AT_ONCE:
-            raise BackendSilent(f"the account has {AT_ONCE} questions open")
-        self._asking[account] += 1
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, account: str) -> AsyncIterator[None]:
+        """Hold one of an account's slots while the block runs; BackendSilent when none gets free in time."""
+        if self._users[account] >= AT_ONCE + WAITING:
+            raise BackendSilent("the account has too many questions open")
+        self._users[account] += 1
         try:
-            answer = await self._asked(url, params, trace)
-        except BackendSilent:
-            self._faults[known] += 1
-            if self._faults[known] >= FAULTS:
-                self._paused[known] = self._clock.monotonic_ns() + to_ns(PAUSE)
-            raise
-        else:
-            self._faults.pop(known, None)
-            self._paused.pop(known, None)
-            return answer
+            slots = self._slots.setdefault(account, asyncio.Semaphore(AT_ONCE))
+            try:
+                async with asyncio.timeout(QUEUE.total_seconds()):
+                    await slots.acquire()
+            except TimeoutError as error:
+                raise BackendSilent(f"the account has {AT_ONCE} questions open") from error
+            try:
+                yield
+            finally:
+                slots.release()
         finally:
-            self._asking[account] -= 1
-            if not self._asking[account]:
-                del self._asking[account]
+            self._users[account] -= 1
+            if not self._users[account]:
+                del self._users[account], self._slots[account]
 
     async def _asked(self, url: str, params: Mapping[str, str], trace: str) -> Answer:
         headers = {"user-agent": AGENT, "accept": "*/*", "accept-encoding": "identity", "connection": "close"}
@@ -111,7 +134,8 @@ class Backends:
             headers["x-trace-id"] = trace
         try:
             async with asyncio.timeout(self.patience.total_seconds()):
-                request = self._client(url).stream("GET", with_params(url, params), headers=headers)
+                limit = httpx.Timeout(self.patience.total_seconds())
+                request = self._client(url).stream("GET", with_params(url, params), headers=headers, timeout=limit)
                 async with request as response:
                     return read_answer(response.status_code, response.headers)
         except TimeoutError as error:
@@ -127,10 +151,7 @@ class Backends:
         trusted = url in self._trusted
         if trusted not in self._clients:
             transport = GuardedTransport(_ANYWHERE if trusted else self._allowed, verify=self._tls, most=MOST)
-            seconds = self.patience.total_seconds()
-            self._clients[trusted] = httpx.AsyncClient(
-                transport=transport, timeout=httpx.Timeout(seconds), follow_redirects=False, trust_env=False
-            )
+            self._clients[trusted] = httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
         return self._clients[trusted]
 
 

@@ -107,10 +107,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield Scene(live, exports, sink)
 
 
-def test_exports_are_told_and_their_files_are_there(scene: Scene, programme: Path, tmp_path: Path) -> None:
+@dataclass
+class Exports:
+    """What became of three exports of a stream whose recording began at `start_ms`."""
+
+    start_ms: int
+    good: dict[str, Any]
+    bad: dict[str, Any]
+    coming: dict[str, Any]
+
+
+def exported(scene: Scene, programme: Path, name: str) -> Exports:
+    """Record, and export while the stream goes on: to a folder, to where none can be, and what is to come."""
     live, sink = scene.live, scene.sink
-    name = "cup/final"
-    scene.put(f"{API}/event_sinks/all", {"url": sink.url, "only": [{"event": ["dvr_*"], "media": ["cup/*"]}]})
     made = scene.put(f"{API}/streams/{name}", {"title": "Final"})
     with publisher(programme, f"{made['reelay']['stream_url']}/{made['reelay']['stream_name']}", "flv"):
 
@@ -128,30 +137,40 @@ def test_exports_are_told_and_their_files_are_there(scene: Scene, programme: Pat
         answer = live.api.get(f"/{name}/preview.jpg")
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
     assert live.api.delete(f"{JOBS}/{coming}").status_code == 204
-    assert scene.ended(coming)["status"] == "canceled"
+    cancelled = scene.ended(coming)
+    until(lambda: "dvr_mp4_export_aborted" in sink.of(coming), "the event of the cancelled export")
+    until(lambda: "dvr_mp4_export_failed" in sink.of(bad), "the event of the failed export")
+    return Exports(start, done, failed, cancelled)
 
-    assert done["status"] == "succeeded"
-    assert done["reelay"]["sent_bytes"] == done["reelay"]["bytes"]
-    file = scene.exports / "main" / "cup" / "final.mp4"
-    assert file.read_bytes() == live.download(done["reelay"]["clip"], tmp_path / "clip.mp4").read_bytes()
+
+def check_file(scene: Scene, export: dict[str, Any], file: Path, folder: Path) -> None:
+    """Check that a file is the export's clip, picture by picture."""
+    assert (export["status"], export["reelay"]["sent_bytes"]) == ("succeeded", export["reelay"]["bytes"])
+    assert file.read_bytes() == scene.live.download(export["reelay"]["clip"], folder / "clip.mp4").read_bytes()
     seen = framecode.play(file)
     assert seen.warnings == ""
     assert seen.numbers == list(range(seen.numbers[0], seen.numbers[0] + 5 * RATE))
     assert abs(seen.numbers[0] - RATE) <= 1  # a second into the recording, whose clock is rounded to ms
-    assert failed["status"] == "failed"
-    assert failed["error"]
-    assert sorted(path.name for path in (scene.exports / "main").rglob("*.*")) == ["final.mp4"]
 
-    until(lambda: "dvr_mp4_export_aborted" in sink.of(coming), "the event of the cancelled export")
-    until(lambda: "dvr_mp4_export_failed" in sink.of(bad), "the event of the failed export")
-    assert sink.of(good) == ["dvr_mp4_export_start", "dvr_mp4_export_ready"]
-    assert sink.of(bad) == ["dvr_mp4_export_start", "dvr_mp4_export_failed"]
-    assert sink.of(coming) == ["dvr_mp4_export_aborted"]
+
+def test_exports_are_told_and_their_files_are_there(scene: Scene, programme: Path, tmp_path: Path) -> None:
+    sink, name = scene.sink, "cup/final"
+    scene.put(f"{API}/event_sinks/all", {"url": sink.url, "only": [{"event": ["dvr_*"], "media": ["cup/*"]}]})
+    made = exported(scene, programme, name)
+    file = scene.exports / "main" / "cup" / "final.mp4"
+    check_file(scene, made.good, file, tmp_path)
+    assert (made.bad["status"], made.coming["status"]) == ("failed", "canceled")
+    assert made.bad["error"]
+    assert sorted(path.name for path in (scene.exports / "main").rglob("*.*")) == ["final.mp4"]
+    assert sink.of(made.good["id"]) == ["dvr_mp4_export_start", "dvr_mp4_export_ready"]
+    assert sink.of(made.bad["id"]) == ["dvr_mp4_export_start", "dvr_mp4_export_failed"]
+    assert sink.of(made.coming["id"]) == ["dvr_mp4_export_aborted"]
     assert sink.refused[0] == sink.events[0], "what was refused came again, before all others"
     numbers = [event["event_id"] for event in sink.events]
     assert numbers == sorted(set(numbers))
     ready = next(event for event in sink.events if event["event"] == "dvr_mp4_export_ready")
     assert {key: ready[key] for key in ("media", "from", "duration", "path", "size")} == {
-        "media": name, "from": start + 1000, "duration": 5000, "path": "cup/final.mp4", "size": file.stat().st_size,
+        "media": name, "from": made.start_ms + 1000, "duration": 5000, "path": "cup/final.mp4",
+        "size": file.stat().st_size,
     }  # fmt: skip
-    assert next(event for event in sink.events if event["export_id"] == bad and "reason" in event)["reason"]
+    assert next(event for event in sink.events if event["event"] == "dvr_mp4_export_failed")["reason"]

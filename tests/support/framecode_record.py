@@ -16,15 +16,18 @@ from pathlib import Path
 import av
 
 from services.clipper.cutting import CutSource, Run, Segment
+from shared.media.bitstream.ac3 import read_ac3
+from shared.media.bitstream.mpeg_audio import read_mpeg_audio
 from shared.media.bitstream.picture_form import PictureForm
 from shared.media.bitstream.vp9 import build_vpcc
 from shared.media.model import TrackConfig
-from shared.media.mp4.entries import av1_config, vp9_config
+from shared.media.mp4.entries import ac3_config, av1_config, mpeg_config, vp9_config
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, opus_config, video_config
 from tests.support.captions import captioned
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Seen, beeps, ffmpeg, paint, play
 
+ENCODERS = {"opus": "libopus", "mp3": "libmp3lame"}
 FRAME_OPTIONS = {
     "av1": ["-c:v", "libsvtav1", "-preset", "10", "-crf", "30", "-svtav1-params", "scd=0:lp=2"],
     "aom": ["-c:v", "libaom-av1", "-crf", "30"],
@@ -109,7 +112,7 @@ def _encode(spec: Spec, out: Path) -> None:
     if spec.video:
         command += ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(spec.rate), "-i", "-"]
     if spec.audio:
-        command += ["-i", str(sound), "-c:a", {"aac": "aac", "opus": "libopus"}[spec.audio], "-b:a", "96k"]
+        command += ["-i", str(sound), "-c:a", ENCODERS.get(spec.audio, spec.audio), "-b:a", "96k"]
     if not spec.audio:
         command += ["-an"]
     if spec.video:
@@ -167,7 +170,8 @@ def _samples(
             configs[1] = _video(spec.codec, extradata, stream.codec_context)
             raw[1] = []
         else:
-            configs[2] = aac_config(extradata) if spec.audio == "aac" else opus_config(extradata)
+            if spec.audio in ("aac", "opus"):
+                configs[2] = aac_config(extradata) if spec.audio == "aac" else opus_config(extradata)
             raw[2] = []
     for packet in container.demux():
         if packet.dts is None or packet.pts is None:
@@ -175,6 +179,8 @@ def _samples(
         base = packet.time_base
         row = (packet.dts * base, packet.pts * base, packet.is_keyframe, bytes(packet))
         raw[1 if packet.stream.type == "video" else 2].append(row)
+    if raw.get(2) and 2 not in configs:
+        configs[2] = _self_described(raw[2][0][-1])
     lead = raw[1] if spec.video else raw[2]
     zero = lead[0][0]
     delay = lead[0][1] - zero
@@ -184,6 +190,15 @@ def _samples(
     if 1 in samples:
         samples[1] = _received(spec, samples[1])
     return configs, samples, delay
+
+
+def _self_described(packet: bytes) -> TrackConfig:
+    """Describe MPEG audio or AC-3 from a packet."""
+    frame, mpeg = read_ac3(packet), read_mpeg_audio(packet)
+    if frame is not None:
+        return ac3_config([frame])
+    assert mpeg is not None
+    return mpeg_config(mpeg)
 
 
 def _video(codec: str, extradata: bytes, context: av.VideoCodecContext) -> TrackConfig:

@@ -49,6 +49,7 @@ CODINGS = {
     "eac3-flv": Coding(("-c:a", "eac3", "-ac", "6"), "flv", "eac3", "ec-3", 48_000, 1536),
     "opus-ts": Coding(("-c:a", "libopus"), "mpegts", "opus", "opus", 48_000, 960),
     "opus-flv": Coding(("-c:a", "libopus"), "flv", "opus", "opus", 48_000, 960),
+    "flac-flv": Coding(("-c:a", "flac"), "flv", "flac", "fLaC", 48_000, 4096),
     "aac-ts": Coding(("-c:a", "aac"), "mpegts", "aac", "mp4a.40.2", 48_000, 1024),
 }
 
@@ -88,10 +89,10 @@ def clear_starts(sound: Sound) -> list[int]:
     return beep_starts((sound.astype(np.int32) * 22_000 // max(peak, 1)).astype(np.int16))
 
 
-@functools.lru_cache(maxsize=4)
-def several(*languages: str) -> bytes:
+@functools.lru_cache(maxsize=8)
+def several(*languages: str, form: str = "mpegts") -> bytes:
     """Encode a program of one video and several sound tracks; those of track n beep n * 200 ms after whole seconds."""
-    codecs = ("aac", "ac3", "mp2", "libmp3lame")
+    codecs = ("aac", "ac3", "mp2" if form == "mpegts" else "libopus", "libmp3lame")
     with tempfile.TemporaryDirectory() as folder:
         video, out = Path(folder) / "one.ts", Path(folder) / "all.ts"
         video.write_bytes(coded(("-c:a", "aac"), "mpegts"))
@@ -106,7 +107,7 @@ def several(*languages: str) -> bytes:
         for number, language in enumerate(languages):
             command += ["-map", f"{number + 1}:a", f"-c:a:{number}", codecs[number]]
             command += [f"-metadata:s:a:{number}", f"language={language}"] if language else []
-        media.run(*command, "-f", "mpegts", out)
+        media.run(*command, "-f", form, out)
         return out.read_bytes()
 
 

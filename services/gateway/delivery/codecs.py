@@ -17,7 +17,7 @@ from shared.media.mp4.hdr import colour_of
 from shared.media.tracks import TrackConfig
 
 _RANGES = {16: "PQ", 18: "HLG"}
-_NAMES = {"opus": "opus", "ac3": "ac-3", "eac3": "ec-3"}
+_NAMES = {"opus": "opus", "ac3": "ac-3", "eac3": "ec-3", "flac": "fLaC"}
 
 
 def codecs_of(tracks: Iterable[TrackConfig]) -> str:

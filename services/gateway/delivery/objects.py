@@ -56,8 +56,15 @@ async def _announced(index: LiveIndex, session: str, track: Track, sequence: int
     raise IndexChanged("the recording's index keeps changing")
 
 
-async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, cache: str) -> Response:
-    """Answer GET and HEAD; an object is written once, so its key makes its tag. NotFound when it is gone."""
+async def send_object(
+    request: Request, delivery: Delivery, info: ObjectInfo, cache: str, only: int | None = None
+) -> Response:
+    """Answer GET and HEAD; an object is written once, so its key makes its tag. NotFound when it is gone.
+
+    `only`: with one track's samples alone; NotFound when it has none of that id.
+    """
+    if only is not None:
+        return await _send_selected(request, delivery, info, only, cache)
     tag = f'"{hashlib.sha256(f"{info.key}/{info.size}".encode()).hexdigest()[:32]}"'
     read = partial(delivery.store.read, info.key, chunk=PIECE)
     try:
@@ -66,8 +73,7 @@ async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, ca
         raise no_such("segment") from error
 
 
-async def send_selected(request: Request, delivery: Delivery, info: ObjectInfo, number: int, cache: str) -> Response:
-    """Answer with one track of a segment or init segment alone; NotFound when it has none of that id."""
+async def _send_selected(request: Request, delivery: Delivery, info: ObjectInfo, number: int, cache: str) -> Response:
     folder, _, name = info.key.rpartition("/")
 
     async def made() -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.index.entries import IndexEntry
+from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.playlists import Variant, variant_lines
 from shared.media.tracks import TrackConfig
 
@@ -28,6 +30,11 @@ LANGUAGES: Final = {
 }  # fmt: skip
 
 
+PICTURES: Final = "v"
+"""The part of a recording that has its pictures alone; a sound track's is `a` and its id."""
+PARTS: Final = "v|a[2-5]"
+
+
 @dataclass(frozen=True, slots=True)
 class Sound:
     """A sound track and its playlist's URI."""
@@ -36,12 +43,32 @@ class Sound:
     uri: str
 
 
-def with_sounds(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
+async def only_tracks(delivery: Delivery, entries: Sequence[IndexEntry], part: str) -> Mapping[str, int]:
+    """Return which track of each init segment a part is; where its sound track is not, it is the first one."""
+    found: dict[str, int] = {}
+    for key in dict.fromkeys(entry.init_key for entry in entries) if part else ():
+        tracks = await delivery.tracks_of(key)
+        wanted = next((track.track_id for track in tracks if track.kind == "video"), None)
+        if part != PICTURES:
+            numbers = [track.track_id for track in tracks if track.kind == "audio"]
+            wanted = int(part[1:]) if int(part[1:]) in numbers else next(iter(numbers), None)
+        if wanted is not None:
+            found[key] = wanted
+    return found
+
+
+def with_sounds(variants: Sequence[Variant]) -> str | None:
     """Return the multivariant playlist of pictures, which come best first, with the sounds that go with them.
 
-    Sounds of one codec are a group, and each variant stands once for each group: a player leaves out those whose codecs
-    it does not know. The first sound of a group is its default.
+    None where there is one sound alone, which then stays with the pictures. Sounds of one codec are a group, and each
+    variant stands once for each group: a player leaves out those whose codecs it does not know. The first sound of a
+    group is its default, and what plays where there are no pictures.
     """
+    best = variants[0]
+    tracks = [track for track in best.tracks if track.kind == "audio"]
+    if len(tracks) <= 1:
+        return None
+    sounds = [Sound(track, _part(best.uri, f"a{track.track_id}")) for track in tracks]
     groups: dict[str, list[Sound]] = {}
     for sound in sounds:
         groups.setdefault(codecs_of([sound.track]), []).append(sound)
@@ -53,10 +80,28 @@ def with_sounds(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
     ]
     lines = [
         replace(variant, codecs=",".join(filter(None, (variant.codecs, codec))), group=f"sound-{number}")
-        for number, codec in enumerate(groups, 1)
-        for variant in variants
+        for number, (codec, group) in enumerate(groups.items(), 1)
+        for variant in (_pictures(variants) or [replace(best, uri=group[0].uri, codecs="")])
     ]
     return variant_lines(lines, media)
+
+
+def _pictures(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variants that have pictures, without their sound."""
+    return [
+        replace(
+            variant,
+            uri=_part(variant.uri, PICTURES),
+            codecs=codecs_of(track for track in variant.tracks if track.kind == "video"),
+        )
+        for variant in variants
+        if variant.width
+    ]
+
+
+def _part(uri: str, part: str) -> str:
+    name, dot, query = uri.partition(".m3u8")
+    return f"{name}-{part}{dot}{query}"
 
 
 def _names(sounds: Sequence[Sound]) -> list[str]:

@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field, field_validator
 from starlette.responses import Response
 
 from services.gateway.delivery.bodies import Body
-from services.gateway.delivery.objects import MOST_TRACKS, TRACKS, find_object, send_object, send_selected
+from services.gateway.delivery.objects import MOST_TRACKS, TRACKS, find_object, send_object
 from services.gateway.delivery.parts import delivery_of
+from services.gateway.delivery.renditions import PARTS
 from services.gateway.delivery.tokens import LIFETIME, LONGEST, SHORTEST, Pass, playback_url, read_token
 from services.gateway.delivery.views import View, Window
 from services.gateway.domain.errors import invalid, no_such
@@ -40,7 +41,7 @@ CORS: Final = {
     ),
     "Access-Control-Max-Age": "86400",
 }
-_NAME: Final = re.compile(r"((?:primary|backup)-[1-3])-(live|dvr|range)(?:-(v|a[2-5]))?\.m3u8")
+_NAME: Final = re.compile(r"((?:primary|backup)-[1-3])-(live|dvr|range)(?:-(" + PARTS + r"))?\.m3u8")
 _EPOCH: Final = re.compile(r"\d{1,11}(\.\d{1,9})?")
 _SECOND: Final = timedelta(seconds=1)
 
@@ -110,6 +111,7 @@ def asked_range(
     return Window("range", start_ms, end_ms)
 
 
+Only = Annotated[int | None, Query(ge=1, le=MOST_TRACKS, description="One track alone, by its id")]
 Range = Annotated[Window | None, Depends(asked_range)]
 
 
@@ -160,18 +162,13 @@ async def media(request: Request, event: HexPath, playlist: str, window: Range) 
     return send_playlist(request, body, viewer_of(request))
 
 
-async def segment(
-    request: Request, event: HexPath, session: str, track: str, file: str,
-    only: Annotated[int | None, Query(ge=1, le=MOST_TRACKS, description="One track alone, by its id")] = None,
-) -> Response:  # fmt: skip
+async def segment(request: Request, event: HexPath, session: str, track: str, file: str, only: Only = None) -> Response:
     """Return a segment or an init segment, or a range of its bytes."""
     delivery, viewer = delivery_of(request), viewer_of(request)
     await delivery.job(viewer.account, event)
     info = await find_object(delivery, await delivery.index(viewer.account, event), session, track, file)
     cache = f"{viewer.scope}, max-age={viewer.keep_s}, immutable"
-    if only is not None:
-        return await send_selected(request, delivery, info, only, cache)
-    return await send_object(request, delivery, info, cache)
+    return await send_object(request, delivery, info, cache, only)
 
 
 async def preflight() -> Response:

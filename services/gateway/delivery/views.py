@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from services.gateway.delivery.bodies import Body, make_body
@@ -14,7 +14,7 @@ from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.index.shifted import shifted
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
-from services.gateway.delivery.renditions import Sound, with_sounds
+from services.gateway.delivery.renditions import only_tracks, with_sounds
 from services.gateway.domain.errors import NotFound, NotReady
 from shared.messages.jobs import JobRecord
 from shared.messages.media import Track
@@ -28,8 +28,6 @@ SLIDE_MS: Final = 500
 FOREVER_MS: Final = 10**15
 # How late the media of a moment may arrive: the longest segment, plus the broker's delay.
 PATIENCE_MS: Final = 15_000
-PICTURES: Final = "v"
-"""The part of a recording that has its pictures alone."""
 FROM_THE_START: Final = "#EXT-X-START:TIME-OFFSET=0\n"
 
 
@@ -100,23 +98,10 @@ class View:
 
         async def make() -> Body:
             shown = await self._steady(track, window)
-            return await asyncio.to_thread(_render, shown, window, await self._only(shown.entries, part))
+            only = await only_tracks(self._delivery, shown.entries, part)
+            return await asyncio.to_thread(_render, shown, window, only)
 
         return await self._delivery.bodies.get(key, stamp, make)
-
-    async def _only(self, entries: Sequence[IndexEntry], part: str) -> Mapping[str, int]:
-        """Return which track of each init segment a part is; without its sound track, the first one plays."""
-        found: dict[str, int] = {}
-        for key in dict.fromkeys(entry.init_key for entry in entries) if part else ():
-            tracks = await self._delivery.tracks_of(key)
-            numbers = {track.track_id for track in tracks}
-            wanted = next((track.track_id for track in tracks if track.kind == "video"), None)
-            if part != PICTURES:
-                first = next((track.track_id for track in tracks if track.kind == "audio"), None)
-                wanted = int(part[1:]) if int(part[1:]) in numbers else first
-            if wanted is not None:
-                found[key] = wanted
-        return found
 
     async def variants(self, window: Window, *, most: int = MOST_VARIANTS, apart: bool = False) -> Body:
         """Write the multivariant playlist, of the best renditions; NotFound while there is no segment.
@@ -124,13 +109,8 @@ class View:
         `apart`: where there are several sound tracks, players may choose among them.
         """
         ranked = await self._ranked(window)
-        if apart:
-            (track, best), *_ = ranked
-            sounds = [one for one in best.tracks if one.kind == "audio"]
-            if len(sounds) > 1 and best.width:
-                pictures = [_pictures(variant) for _, variant in ranked[:most] if variant.width]
-                own = [Sound(one, f"{track}-{window.kind}-a{one.track_id}.m3u8{window.query}") for one in sounds]
-                return make_body(with_sounds(pictures, own))
+        variants = [variant for _, variant in ranked[:most]]
+        return make_body((with_sounds(variants) if apart else None) or multivariant(variants))
         return make_body(multivariant([variant for _, variant in ranked[:most]]))
 
     async def best(self, window: Window) -> Track:
@@ -229,13 +209,6 @@ class View:
         if window.kind != "range" or window.end_ms is None:
             return False
         return self._delivery.clock.now_ms() > window.end_ms + PATIENCE_MS
-
-
-def _pictures(variant: Variant) -> Variant:
-    """Return a variant without its sound."""
-    name, dot, query = variant.uri.partition(".m3u8")
-    video = [track for track in variant.tracks if track.kind == "video"]
-    return replace(variant, uri=f"{name}-{PICTURES}{dot}{query}", codecs=codecs_of(video))
 
 
 def _render(shown: Shown, window: Window, only: Mapping[str, int]) -> Body:

@@ -132,8 +132,13 @@ def stream_name(kind: int) -> str:
 
 
 def further(codec: str) -> str:
-    """Return the name of a second track whose codec is supported, but of which only the first track is recorded."""
-    return f"further {OURS[codec]}"
+    """Return the name of one more track than are recorded, of a codec that could be."""
+    return further_name(OURS[codec])
+
+
+def further_name(name: str) -> str:
+    """Return the name of one more track than are recorded."""
+    return f"further {name}"
 
 
 def is_media(name: str) -> bool:

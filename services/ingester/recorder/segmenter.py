@@ -241,11 +241,10 @@ class Segmenter:
         self._cut = None
         if cut.tracks.audio is not self._tracks.audio:
             self._audio = []
-        if cut.tracks.further is not self._tracks.further:  # frames of tracks that have changed
-            self._further = {
-                track.track_id: self._further.get(track.track_id, [])
-                for track in cut.tracks.further if track in self._tracks.further
-            }  # fmt: skip
+        before = {track.track_id: track for track in self._tracks.further}
+        for track in cut.tracks.further:
+            if before.get(track.track_id, track) != track:  # frames from before its change
+                self._further[track.track_id] = []
         self._begin(cut)
         self._video, self._after = self._after, []
         self._held_bytes = self._held_sizes()

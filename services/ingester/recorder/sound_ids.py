@@ -19,12 +19,12 @@ class SoundIds:
     def __init__(self) -> None:
         self._held: dict[Hashable, int] = {}
 
-    def number(self, source: Hashable) -> int:
-        """Return the id of a track, the first free one for a new track."""
+    def number(self, source: Hashable, wished: int = AUDIO_ID) -> int:
+        """Return the id of a track: for a new one the one that is wished, or the first that is free."""
         if source not in self._held:
             taken = self._held.values()
-            free = (number for number in range(AUDIO_ID, AUDIO_ID + MOST_SOUNDS) if number not in taken)
-            self._held[source] = next(free, AUDIO_ID)
+            free = [number for number in range(AUDIO_ID, AUDIO_ID + MOST_SOUNDS) if number not in taken]
+            self._held[source] = wished if wished in free else next(iter(free), AUDIO_ID)
         return self._held[source]
 
     def free(self, source: Hashable) -> None:

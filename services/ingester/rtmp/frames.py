@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from services.ingester.publication import Contents, Frame, Kind
+from services.ingester.recorder.unwrap import Unwrapper
+from services.ingester.rtmp.further import MAIN, FurtherTracks
 from services.ingester.rtmp.reader import FrameReader
-from services.ingester.rtmp.tags import NEEDS_CONFIG, Media, read_media
+from services.ingester.rtmp.tags import MAX_CONFIG, NEEDS_CONFIG, Media, read_media, read_multitrack
 from shared.media.timecode import Label
 from shared.rtmp.chunks import AUDIO, VIDEO, Payload
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import LimitExceeded
 
-MAX_CONFIG: Final = 64 * 1024
 _KINDS: Final[tuple[tuple[int, Kind], ...]] = ((VIDEO, "video"), (AUDIO, "audio"))
 
 
@@ -78,7 +79,8 @@ class MediaFrames:
         self._track_wait_ns = track_wait_ns
         self._hold = hold
         self._left = most
-        self._reader = FrameReader()
+        clock = Unwrapper(32)
+        self._reader, self._further = FrameReader(clock), FurtherTracks(clock)
         self._tracks: dict[int, _Track] = {}
         self._announced: frozenset[int] = frozenset()
         self._promised: frozenset[int] = frozenset()
@@ -98,12 +100,12 @@ class MediaFrames:
     @property
     def damaged(self) -> int:
         """The number of unreadable messages."""
-        return self._reader.damaged
+        return self._reader.damaged + self._further.damaged
 
     @property
     def contents(self) -> Contents:
         """The tracks that are announced or described; the same object while nothing changes."""
-        unsupported = self._reader.unsupported
+        unsupported, further = self._reader.unsupported | self._further.unsupported, self._further.count
         expected = frozenset(
             name
             for kind, name in _KINDS
@@ -111,15 +113,30 @@ class MediaFrames:
             or (kind in self._promised and not any(each.endswith(name) for each in unsupported))
         )
         contents = self._contents
-        if contents.expected != expected or len(contents.unsupported) != len(unsupported):
-            self._contents = Contents(expected, frozenset(unsupported))
+        fresh = Contents(expected, frozenset(unsupported), further)
+        if contents != fresh:
+            self._contents = fresh
         return self._contents
 
     def media(self, kind: int, timestamp: int, payload: Payload, now_ns: int) -> bool:
         """Take an audio or video message, received at `now_ns`; return whether it was a frame that is kept."""
         media = read_media(kind, payload)
         if media is None:
-            return False
+            tracks = read_multitrack(payload) if kind == AUDIO else ()
+            kept = [self._track(number, one, timestamp, len(payload), now_ns) for number, one in tracks]
+            return any(kept)
+        return self._media(kind, timestamp, media, len(payload), now_ns)
+
+    def _track(self, number: int, media: Media, timestamp: int, size: int, now_ns: int) -> bool:
+        """Take one track's part of a multitrack message."""
+        if number == MAIN:
+            return self._media(AUDIO, timestamp, media, size, now_ns)
+        frames = self._further.take(number, timestamp, media)
+        self._bytes += len(media.data)
+        self._reader.add(frames)
+        return bool(frames)
+
+    def _media(self, kind: int, timestamp: int, media: Media, size: int, now_ns: int) -> bool:
         if media.role != "frame":
             self._configure(kind, media)
             return False
@@ -129,7 +146,7 @@ class MediaFrames:
                 self.dropped += 1
                 return False
             self._change(kind, _Track(media.codec))
-        self._frame(kind, timestamp, media, len(payload), now_ns)
+        self._frame(kind, timestamp, media, size, now_ns)
         return True
 
     def metadata(self, values: Mapping[str, Value]) -> None:
@@ -145,6 +162,7 @@ class MediaFrames:
         if self._held:
             self._start()
         self._reader.finish()
+        self._reader.add(self._further.finish())
 
     def take(self) -> list[Given]:
         """Return what was read since the last call, split at track changes."""

@@ -1,7 +1,7 @@
 """Reading frames from audio and video messages.
 
-Sequence headers are the avcC, hvcC, av1C, vpcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores
-them. VP9, MPEG audio and AC-3 need no sequence headers: their frames say how they decode.
+Sequence headers are the avcC, hvcC, av1C, vpcC, AudioSpecificConfig and OpusHead of MP4, and FLAC's STREAMINFO; frames
+are as MP4 stores them. VP9, MPEG audio and AC-3 need no sequence headers: their frames say how they decode.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from services.ingester.recorder.names import audio_name, video_name
 from services.ingester.recorder.scenes import Toned
 from services.ingester.recorder.unwrap import Unwrapper
 from services.ingester.rtmp.colour_info import read_colour_info
+from shared.media.bitstream.flac import flac_samples
 from shared.media.model import PictureCodec, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.entries import opus_config
+from shared.media.mp4.entries import flac_config, opus_config
 from shared.media.timecode import Label
 from shared.rtmp.chunks import VIDEO
 from shared.runtime.logging import get_logger
@@ -33,8 +34,9 @@ MAX_LABELS: Final = 64
 """Timecodes that wait for a picture; older ones are dropped."""
 VIDEO_CODECS: Final[dict[str, PictureCodec]] = {"avc1": "h264", "hvc1": "hevc", "av01": "av1", "vp09": "vp9"}
 FAMILIES: Final[dict[str, Family]] = {".mp3": "mpeg", "ac-3": "ac3", "ec-3": "ac3"}
-AUDIO_CODECS: Final = ("mp4a", "Opus", *FAMILIES)
+AUDIO_CODECS: Final = ("mp4a", "Opus", "fLaC", *FAMILIES)
 """The FOURCCs of the recorded codecs."""
+_DESCRIBED: Final = {"Opus": opus_config, "fLaC": flac_config}
 
 
 class FrameReader:
@@ -43,13 +45,13 @@ class FrameReader:
     `unsupported` names the tracks that cannot be recorded; `damaged` counts unreadable messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Unwrapper | None = None) -> None:
         self.unsupported: set[str] = set()
         self.damaged = 0
-        self._clock = Unwrapper(32)
+        self._clock = clock or Unwrapper(32)
         self._pictures = CodedPictures()
         self._aac = AacSound()
-        self._opus: TrackConfig | None = None
+        self._described: TrackConfig | None = None  # Opus or FLAC
         self._framed: dict[str, FramedSound] = {}
         self._sounds = False
         self._failures = 0
@@ -107,6 +109,10 @@ class FrameReader:
         except DAMAGE:
             self.damaged += 1
 
+    def add(self, frames: list[Frame]) -> None:
+        """Add frames that were read elsewhere, of further tracks."""
+        self._frames += frames
+
     def take(self) -> list[Frame]:
         """Return the frames read since the last call."""
         frames, self._frames = self._frames, []
@@ -135,13 +141,13 @@ class FrameReader:
 
     def _sound(self, timestamp: int, data: bytes) -> None:
         time = self._clock.take(timestamp) * MS
-        if self._opus is None:
+        if self._described is None:
             frame = self._aac.ready(time, data)
             if frame is None:
                 self._frames += self._aac.wait(time, data)
         else:
-            duration = opus_duration(data)
-            frame = Frame(self._opus, time, 0, True, data, duration) if duration else None
+            duration = opus_duration(data) if self._described.codec == "opus" else flac_samples(data)
+            frame = Frame(self._described, time, 0, True, data, duration) if duration else None
             self.damaged += not duration
         if frame is not None:
             self._frames.append(frame)
@@ -157,12 +163,12 @@ class FrameReader:
         self._frames += frames
 
     def _describe_sound(self, codec: str, record: bytes) -> None:
-        if codec == "Opus":
-            config = opus_config(record)
-            self._opus = self._opus if config == self._opus else config
+        if codec in _DESCRIBED:
+            config = _DESCRIBED[codec](record)
+            self._described = self._described if config == self._described else config
         else:
             self._frames += self._aac.configure(record)
-            self._opus = None
+            self._described = None
         self._sounds = True
 
     def _guarded(self, kind: int, action: Callable[[], None]) -> None:

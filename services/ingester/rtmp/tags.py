@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from shared.rtmp import flv
-from shared.rtmp.chunks import VIDEO, Payload
+from shared.rtmp.chunks import AUDIO, VIDEO, Payload
 
 Role = Literal["config", "extra", "frame"]
 
@@ -17,6 +17,9 @@ NEEDS_CONFIG = frozenset({"avc1", "hvc1", "av01", "mp4a", "Opus", "fLaC"})
 
 _LEGACY_VIDEO = {2: "flv1", 3: "screen", 4: "vp6f", 5: "vp6a", 6: "screen2", 7: "avc1", 12: "hvc1"}
 _LEGACY_AUDIO = {2: ".mp3", 10: "mp4a", 11: "speex", 14: ".mp3"}
+_ROLES: dict[int, Role] = {flv.SEQUENCE_START: "config", flv.CODED_FRAMES: "frame", flv.METADATA: "extra"}
+MAX_TRACKS = 16
+MAX_CONFIG = 64 * 1024
 _WITH_OFFSET = frozenset({"avc1", "hvc1"})
 """Video codecs whose CodedFrames start with a composition time offset of 3 bytes."""
 
@@ -37,8 +40,8 @@ class Media(NamedTuple):
 def read_media(kind: int, payload: Payload) -> Media | None:
     """Return the content of a message of `kind` AUDIO or VIDEO.
 
-    None for what no recorder needs: empty and truncated messages, ends of sequences, seek marks, further tracks
-    (multitrack). HEVC with the unofficial codec id 12 is hvc1; ModEx wrappers (nanoseconds) are skipped.
+    None for what no recorder needs: empty and truncated messages, ends of sequences, seek marks; and for several tracks
+    (read_multitrack). HEVC with the unofficial codec id 12 is hvc1; ModEx wrappers (nanoseconds) are skipped.
     """
     if len(payload) < 2:
         return None
@@ -92,6 +95,37 @@ def _enhanced(first: int, payload: memoryview, *, video: bool) -> Media | None:
     if video and packet == flv.CODED_FRAMES and codec in _WITH_OFFSET:
         offset, data = int.from_bytes(data[:3], "big", signed=True), data[3:]
     return Media("frame", codec, data, offset) if data else None
+
+
+def read_multitrack(payload: Payload) -> list[tuple[int, Media]]:
+    """Return the tracks in an audio message that read_media returns None for, by their ids; empty for other messages.
+
+    A message that is cut short gives the tracks that are whole.
+    """
+    view = memoryview(payload)
+    if len(view) < 2 or not flv.is_enhanced(AUDIO, view[0]):
+        return []
+    packet, at = view[0] & 0x0F, 1
+    if packet == flv.MOD_EX:
+        packet, at = _skip_mod_ex(view)
+    if packet != flv.MULTITRACK or at >= len(view):
+        return []
+    form, packet, codec, at = view[at] >> 4, view[at] & 0x0F, "", at + 1
+    if form != flv.MANY_CODECS:
+        codec, at = str(view[at : at + 4], "latin-1"), at + 4
+    found: list[tuple[int, Media]] = []
+    while at < len(view) and len(found) < MAX_TRACKS:
+        if form == flv.MANY_CODECS:
+            codec, at = str(view[at : at + 4], "latin-1"), at + 4
+        head = view[at : at + 1 + (3 if form != flv.ONE_TRACK else 0)]
+        at += len(head)
+        size = int.from_bytes(head[1:], "big") if form != flv.ONE_TRACK else len(view) - at
+        if not head or len(codec) < 4 or not size or at + size > len(view):
+            break
+        if packet in _ROLES:
+            found.append((head[0], Media(_ROLES[packet], codec, view[at : at + size])))
+        at += size
+    return found
 
 
 def _skip_mod_ex(payload: memoryview) -> tuple[int, int]:

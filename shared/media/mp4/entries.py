@@ -14,6 +14,7 @@ from dataclasses import replace
 from shared.media.bitstream.ac3 import Ac3Frame, all_channels, dac3, dec3
 from shared.media.bitstream.av1 import read_sequence, sequence_of
 from shared.media.bitstream.errors import BitstreamError
+from shared.media.bitstream.flac import BLOCK_HEAD, read_info
 from shared.media.bitstream.look import Look, read_look
 from shared.media.bitstream.mpeg_audio import LOWEST_MPEG1, MpegAudio
 from shared.media.bitstream.opus import OPUS_RATE, OpusHead
@@ -25,10 +26,10 @@ from shared.media.tracks import AudioCodec, PictureCodec, TrackConfig
 
 KINDS: dict[bytes, PictureCodec | AudioCodec] = {
     b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"av01": "av1", b"vp09": "vp9",
-    b"mp4a": "aac", b"Opus": "opus", b"ac-3": "ac3", b"ec-3": "eac3"}  # fmt: skip
+    b"mp4a": "aac", b"Opus": "opus", b"ac-3": "ac3", b"ec-3": "eac3", b"fLaC": "flac"}  # fmt: skip
 RECORDS = {
     "h264": b"avcC", "hevc": b"hvcC", "av1": b"av1C", "vp9": b"vpcC",
-    "aac": b"esds", "opus": b"dOps", "ac3": b"dac3", "eac3": b"dec3",
+    "aac": b"esds", "opus": b"dOps", "ac3": b"dac3", "eac3": b"dec3", "flac": b"dfLa",
 }  # fmt: skip
 """The boxes in sample entries that hold the codecs' own data; MPEG audio has none."""
 VISUAL = frozenset((b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp09"))
@@ -127,14 +128,26 @@ def ac3_config(frames: Sequence[Ac3Frame], track_id: int = 2) -> TrackConfig:
     return TrackConfig(track_id, "audio", first.codec, first.rate, entry, sample_rate=first.rate, channels=channels)
 
 
+def flac_config(record: bytes, track_id: int = 2) -> TrackConfig:
+    """Describe a FLAC track from its STREAMINFO, alone or with what comes before it in a stream."""
+    try:
+        info = read_info(record)
+    except BitstreamError as error:
+        raise Mp4Error(str(error)) from error
+    child = full_box(b"dfLa", 0, 0, BLOCK_HEAD + info.data)
+    entry = box(b"fLaC", _audio_fixed(info.channels, info.rate, info.bits), child)
+    return TrackConfig(
+        track_id, "audio", "flac", info.rate, entry, sample_rate=info.rate, channels=info.channels)  # fmt: skip
+
+
 def _esds(kind: int, decoder: bytes = b"") -> bytes:
     """Build esds of an objectTypeIndication, with DecoderSpecificInfo where the codec has any."""
     stream = _descriptor(4, struct.pack(">BB3xII", kind, 0x15, 0, 0) + decoder)
     return full_box(b"esds", 0, 0, _descriptor(3, struct.pack(">HB", 0, 0) + stream + _descriptor(6, b"\2")))
 
 
-def _audio_fixed(channels: int, rate: int) -> bytes:
-    return struct.pack(">6xH8xHH4xI", 1, channels, 16, rate << 16 if rate < 65536 else 0)
+def _audio_fixed(channels: int, rate: int, bits: int = 16) -> bytes:
+    return struct.pack(">6xH8xHH4xI", 1, channels, bits, rate << 16 if rate < 65536 else 0)
 
 
 def _descriptor(tag: int, content: bytes) -> bytes:
@@ -159,6 +172,8 @@ def codec_record(config: TrackConfig) -> bytes:
     if child is None:
         raise Mp4Error(f"sample entry without {kind.decode()}")
     content = config.sample_entry[child.body : child.end]
+    if config.codec == "flac":
+        return content[8:]  # behind version, flags and the block's header
     return _decoder_info(content) if config.codec == "aac" else content
 
 

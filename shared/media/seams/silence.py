@@ -58,5 +58,7 @@ def silent_packet(config: TrackConfig, length: int) -> bytes | None:
         return frame if found is not None and found.samples == length else None
     if config.codec in ("ac3", "eac3"):
         return _encoded(config.codec, config.sample_rate, config.channels) if length == ACCESS_UNIT else None
+    if config.codec != "aac":
+        return None
     record = codec_record(config)
     return silence(record) if read_aac(record).frame == length else None

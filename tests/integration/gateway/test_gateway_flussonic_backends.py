@@ -168,6 +168,14 @@ async def test_a_slow_backend_holds_up_its_own_players_alone(api: Gateway, backe
         assert len(backend.requests) == 1, "requests of one session are one question"
 
 
+async def test_all_who_come_at_once_get_in(api: Gateway, backend: Receiver, media: Path) -> None:
+    async with channel(api, backend, media) as at:
+        answers = await asyncio.gather(*(at.get(token=f"crowd{n}") for n in range(100)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len(backend.requests) == 100
+        assert max(backend.most_at_once.values()) == 1, "each is asked about once"
+
+
 async def test_a_user_has_so_many_sessions(api: Gateway, backend: Receiver, media: Path) -> None:
     async with channel(api, backend, media) as at:
         backend.default = Reply(200, {"X-UserId": "anna", "X-Max-Sessions": "2", "X-AuthDuration": "60"})

@@ -150,3 +150,23 @@ async def test_srt_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: P
 
     async with ingesting(nats, tmp_path, tmp_path) as (at, srt):
         await side_by_side(check(at.next(), srt, *case) for case in cases)
+
+
+async def test_the_sound_tracks_of_a_program_are_told_with_their_languages(nats: NatsServer, tmp_path: Path) -> None:
+    more = ("-f", "lavfi", "-i", "sine=f=880:r=48000:d=60", "-map", "0", "-map", "1", "-map", "2")
+    named = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu")
+
+    async def known(at: Desk) -> PublisherStatus | None:
+        return next((one for one in await statuses(at) if len(one.sounds) == 2), None)
+
+    async with ingesting(nats, tmp_path, tmp_path) as (at, srt):
+        await at.job()
+        query = f"pkt_size=1316&connect_timeout=20000&streamid={at.event}&passphrase={at.key}"
+        codecs = (*more, *H264, "-c:a:0", "aac", "-c:a:1", "ac3", *named)
+        with encoder(f"srt://127.0.0.1:{srt}?{query}", "mpegts", *codecs):
+            await until(at.segments, 60)
+            status = await until(lambda: known(at), 60)
+        assert [(one.codec, one.language, one.sample_rate, one.channels) for one in status.sounds] == [
+            ("aac", "eng", 44_100, 1), ("ac3", "deu", 48_000, 1),
+        ]  # fmt: skip
+        assert (status.audio_codec, status.sample_rate, status.unsupported) == ("aac", 44_100, ())

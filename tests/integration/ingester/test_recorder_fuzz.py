@@ -19,16 +19,20 @@ from services.ingester.recorder.pictures import LengthPrefixed
 from services.ingester.recorder.stamps import Stamps
 from services.ingester.recorder.units import AccessUnits
 from shared.errors import ReelayError
+from shared.media.mp4.fragments import read_fragments
+from shared.media.mp4.init import parse_init
 from tests.support import fields
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, frames_of, pieces
 from tests.support.publishers_bytes import LAID, MADE, PARSERS, parsers, random_pieces, streams
+from tests.support.sound_streams import several
 from tests.support.spoil import STREAMS, Dice, some
 from tests.support.ts_layouts import LAYOUTS
 from tests.support.ts_mux import AUDIO, MAP, VIDEO, mux, section
 
 RUNS = 6
+SOUNDS = ("sounds.ts", "sounds.flv")
 SMALL_RUNS = 150
 
 
@@ -37,6 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     found = streams(tmp_path_factory.mktemp("fuzz"))
     pairs = fields.frames(12)
     found["fields.ts"] = bytes(mux("h264", LAYOUTS["one"]([unit for pair in pairs for unit in pair])))
+    found["sounds.ts"], found["sounds.flv"] = several("eng", "deu", "fra", ""), several("", "", "", "", form="flv")
     return found
 
 
@@ -49,7 +54,7 @@ def demux(name: str, data: bytes, dice: Dice) -> list[Batch]:
 
 
 @pytest.mark.parametrize("spoil", STREAMS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("name", [*MADE, *(f"h264-{lay}.ts" for lay in LAID), "fields.ts"])
+@pytest.mark.parametrize("name", [*MADE, *(f"h264-{lay}.ts" for lay in LAID), "fields.ts", *SOUNDS])
 def test_damage_never_crashes(made: dict[str, bytes], name: str, spoil: Callable[[bytes, Dice], bytes]) -> None:
     dice = random.Random(f"{name} {spoil.__name__}")
     for _ in range(RUNS):
@@ -61,6 +66,22 @@ def test_damage_never_crashes(made: dict[str, bytes], name: str, spoil: Callable
             assert frame.config.timescale > 0
             assert frame.duration >= 0
         assert not batches or len(batches[-1].contents.unsupported) < 50
+
+
+@pytest.mark.parametrize("spoil", STREAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", SOUNDS)
+def test_damaged_sounds_are_recorded_as_far_as_they_are_whole(
+    made: dict[str, bytes], tmp_path: Path, name: str, spoil: Callable[[bytes, Dice], bytes]
+) -> None:
+    dice = random.Random(f"recorded {name} {spoil.__name__}")
+    recorded = Recorded(tmp_path / "out")
+    with contextlib.suppress(NotMedia):
+        recorded.run("mpegts" if name.endswith("ts") else "flv", random_pieces(spoil(made[name], dice), dice))
+    for segment in recorded.segments:
+        tracks = parse_init(recorded.init(segment.init_number).read_bytes())
+        tables = read_fragments(segment.path).tables
+        assert set(tables) <= {track.track_id for track in tracks}
+        assert all(bool((table.dts[1:] > table.dts[:-1]).all()) for table in tables.values())
 
 
 @pytest.mark.parametrize("name", PARSERS)

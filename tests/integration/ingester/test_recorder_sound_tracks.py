@@ -68,6 +68,27 @@ def test_all_are_recorded_with_their_languages(count: int, tmp_path: Path) -> No
         assert len(clear_starts(heard(joined, number))) >= 5
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_multitrack_of_enhanced_rtmp_is_recorded(count: int, tmp_path: Path) -> None:
+    source = tmp_path / "source.flv"
+    source.write_bytes(several(*[""] * count, form="flv"))
+    recorded = Recorded(tmp_path / "out")
+    summary = recorded.run("flv", pieces(source.read_bytes(), 4096))
+    assert (summary.damaged, summary.unsupported) == (0, frozenset())
+    codecs = ("aac", "ac3", "opus", "mp3")
+    assert {s.init_number for s in recorded.segments} == {0}
+    assert tracks(recorded) == [(1, "h264", ""), *((2 + n, codecs[n], "") for n in range(count))]
+    joined = recorded.joined()
+    assert media.warnings(joined) == ""
+    for number in range(count):
+        got, wanted = clear_starts(heard(joined, number)), clear_starts(heard(source, number))
+        assert len(got) >= 5
+        assert np.abs(np.subtract(got, wanted[: len(got)])).max() <= AUDIO_RATE // 1000
+        delay = [at - AUDIO_RATE * second for second, at in enumerate(beeps_of(recorded, 2 + number))]
+        assert max(delay) - min(delay) <= 4
+        assert abs(delay[-1] - beeps_of(recorded, 2)[-1] + AUDIO_RATE * 5) < AUDIO_RATE // 30, "codecs' delays"
+
+
 def beeps_of(recorded: Recorded, track: int) -> list[int]:
     """Return when beeps begin (samples of 48 kHz, by the recording's time line), less the track's own delay."""
     sound = heard(recorded.joined(), track - 2)

@@ -21,7 +21,7 @@ from tests.support.shared_bus import new_id
 
 S = 1_000_000_000
 VVC, VVC_FRAME, VP8 = b"\x90vvc1\x81\x00", b"\xa1vvc1\x12\x00", b"\x91vp08\x00\x00"
-HEVC, OPUS, FLAC, PCM = b"\x90hvc1\x01\x02", b"\x90OpusOpusHead", b"\x90fLaC\x00\x00", b"\x3f\x00\x00"
+HEVC, OPUS, SPX, PCM = b"\x90hvc1\x01\x02", b"\x90OpusOpusHead", b"\xb3\x00\x00", b"\x3f\x00\x00"
 SPEEX, H263 = b"\xb2\xff\xfb", b"\x12\x00\x00"
 PICTURE: dict[str, Any] = {"videocodecid": 1635135537.0}
 ALL: dict[str, Any] = {"videocodecid": 1635135537.0, "audiocodecid": 10.0}
@@ -44,7 +44,7 @@ ALL: dict[str, Any] = {"videocodecid": 1635135537.0, "audiocodecid": 10.0}
         ),
         ({}, [(VIDEO, VVC, 0), (VIDEO, VVC_FRAME, S), (VIDEO, VVC_FRAME, 3 * S)], 2, ("VVC video",)),
         ({}, [(AUDIO, SPEEX, 0), (VIDEO, AVC_HEADER, 2 * S), (AUDIO, SPEEX, 9 * S)], None, ("Speex audio",)),
-        ({}, [(VIDEO, VVC, 0), (AUDIO, FLAC, 1)], 1, ("VVC video", "FLAC audio")),
+        ({}, [(VIDEO, VVC, 0), (AUDIO, SPX, 1)], 1, ("VVC video", "Speex audio")),
         ({}, [(AUDIO, PCM, 0), (VIDEO, H263, 1)], 1, ("Sorenson H.263 video", "PCM audio")),
         ({"audiocodecid": 11.0}, [(AUDIO, SPEEX, 0), (AUDIO, SPEEX, S)], 1, ("Speex audio",)),
         (ALL, [(VIDEO, VVC, 0), (VIDEO, VVC_FRAME, 9 * S), (VIDEO, VVC_FRAME, 10 * S)], 2, ("VVC video",)),

@@ -26,7 +26,6 @@ FLV = [
     (b"", "7f", "G.711 A-law audio"),
     (b"", "8f", "G.711 mu-law audio"),
     (b"", "b2", "Speex audio"),
-    (b"", "91" + b"fLaC".hex(), "FLAC audio"),
 ]
 REGISTERED = b"\x05\x04"
 TS = [

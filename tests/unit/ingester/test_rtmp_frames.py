@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.ingester.rtmp.aggregate import split_aggregate
 from services.ingester.rtmp.frames import Given, MediaFrames
 from services.ingester.rtmp.metadata import read_data, sanitise
-from services.ingester.rtmp.tags import read_media
+from services.ingester.rtmp.tags import read_media, read_multitrack
 from shared.rtmp.amf import encode
 from shared.rtmp.chunks import AGGREGATE, AUDIO, VIDEO, Message
 from shared.rtmp.errors import LimitExceeded, ProtocolError
@@ -284,3 +284,56 @@ def test_aggregates_are_split_and_shifted() -> None:
     for cut in (5, 12):
         with pytest.raises(ProtocolError):
             split_aggregate(Message(AGGREGATE, 0, 1, bytearray(body[:cut])))
+
+
+ONE, MANY, MIXED = 0x00, 0x10, 0x20
+MULTI = b"\x95"
+
+
+@pytest.mark.parametrize(
+    ("payload", "found"),
+    [
+        (MULTI + bytes((ONE | 1,)) + b"Opus\x03data", [(3, ("frame", "Opus", b"data", 0))]),
+        (MULTI + bytes((ONE,)) + b"Opus\x01OpusHead", [(1, ("config", "Opus", b"OpusHead", 0))]),
+        (MULTI + bytes((ONE | 4,)) + b"Opus\x01\1\2", [(1, ("extra", "Opus", b"\1\2", 0))]),
+        (
+            MULTI + bytes((MANY | 1,)) + b"mp4a" + b"\x00\0\0\2ab" + b"\x01\0\0\3cde",
+            [(0, ("frame", "mp4a", b"ab", 0)), (1, ("frame", "mp4a", b"cde", 0))],
+        ),
+        (
+            MULTI + bytes((MIXED | 1,)) + b"mp4a\x00\0\0\2ab" + b"ac-3\x02\0\0\1c",
+            [(0, ("frame", "mp4a", b"ab", 0)), (2, ("frame", "ac-3", b"c", 0))],
+        ),
+        (b"\x97\x02\0\0\1\x05" + bytes((ONE | 1,)) + b"Opus\x03data", [(3, ("frame", "Opus", b"data", 0))]),
+        (
+            MULTI + bytes((MANY | 1,)) + b"mp4a" + b"\x00\0\0\2ab" + b"\x01\0\0\x09cde",
+            [(0, ("frame", "mp4a", b"ab", 0))],
+        ),
+        (MULTI + bytes((ONE | 2,)) + b"Opus\x03x", []),  # the end of a sequence
+        (MULTI + bytes((ONE | 1,)) + b"Opus\x03", []),
+        (MULTI + bytes((MIXED | 1,)) + b"mp", []),
+        (MULTI + bytes((ONE | 1,)), []),
+        (MULTI, []),
+        (b"\x91Opusdata", []),
+        (b"\xaf\x01data", []),
+    ],
+)
+def test_multitrack_messages_are_taken_apart(payload: bytes, found: list[tuple[int, tuple[object, ...]]]) -> None:
+    assert [(number, (m.role, m.codec, bytes(m.data), m.offset)) for number, m in read_multitrack(payload)] == found
+
+
+def test_further_tracks_are_limited_and_named() -> None:
+    made = make()
+    made.metadata(BOTH)
+    made.media(VIDEO, 0, bytearray(AVC_HEADER), 0)
+    made.media(AUDIO, 0, bytearray(AAC_HEADER), 0)
+    for number in range(1, 7):
+        made.media(AUDIO, 0, bytearray(MULTI + bytes((ONE,)) + b"mp4a" + bytes((number,)) + AAC_HEADER[2:]), 0)
+    made.media(AUDIO, 0, bytearray(MULTI + bytes((ONE | 1,)) + b"spex\x01data"), 0)
+    made.media(VIDEO, 0, bytearray(video_frame(0, key=True)), 0)
+    made.media(AUDIO, 0, bytearray(audio_frame(0)), 0)
+    for number in range(1, 7):
+        made.media(AUDIO, 5, bytearray(MULTI + bytes((ONE | 1,)) + b"mp4a" + bytes((number,)) + b"sound"), 0)
+    (given,) = ended(made)
+    assert given.contents == ({"video", "audio"}, {"further AAC audio", "further spex audio"}, 3)
+    assert sorted({frame.config.track_id for frame in given.frames if frame.config.kind == "audio"}) == [2, 3, 4, 5]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
@@ -25,6 +27,7 @@ from services.gateway.delivery.playlists import (
     start_at,
     target_duration,
 )
+from services.gateway.delivery.renditions import PARTS, only_tracks, with_sounds
 from services.gateway.domain.clips.clips import Clips, KnownClip
 from services.gateway.domain.errors import NotFound, NotReady, no_such
 from shared.errors import Unavailable
@@ -32,6 +35,7 @@ from shared.messages.clips import ClipCreate
 from shared.store.base import ObjectInfo
 
 TRIES: Final = 3
+_NAME: Final = re.compile(r"([a-z]+-[1-3])(?:-(" + PARTS + r"))?\.m3u8")
 MOST_CLIPS: Final = 4096
 MOST_REELS: Final = 256
 MOST_ENTRIES: Final = 1_000_000
@@ -64,19 +68,23 @@ class ClipPlayback:
         uri = f"hls/{cut.track}.m3u8"
         newest = cut.entries[-1]
         captions = video is not None and await self.delivery.captioned(newest.key, newest.bytes)
-        variant = Variant(uri, peak, average, codecs_of(tracks), width, height, range_of(tracks), captions)
-        return make_body(multivariant([variant]))
+        variant = Variant(
+            uri, peak, average, codecs_of(tracks), width, height, range_of(tracks), captions, tracks=tracks
+        )
+        return make_body(with_sounds([variant]) or multivariant([variant]))
 
     async def media(self, account: str, clip: str, name: str) -> Body:
-        """Write the media playlist of a clip; NotFound for other tracks than that of `variants`."""
+        """Write the media playlist of a clip, or of a part of it; NotFound for other tracks than that of `variants`."""
         cut = await self._shown(account, clip)
-        if name != f"{cut.track}.m3u8":
+        found = _NAME.fullmatch(name)
+        if found is None or found[1] != cut.track:
             raise no_such("playlist")
+        part = found[2] or ""
 
         async def make() -> Body:
-            return await asyncio.to_thread(_render, cut)
+            return await asyncio.to_thread(_render, cut, await only_tracks(self.delivery, cut.entries, part))
 
-        return await self.delivery.bodies.get(("clip", account, clip), cut, make)
+        return await self.delivery.bodies.get(("clip", account, clip, part), cut, make)
 
     async def segment(self, account: str, clip: str, name: str) -> ObjectInfo:
         """Return a segment or init segment (`<session>/<track>/<file>`) of a clip's playlist; NotFound for others."""
@@ -98,6 +106,8 @@ class ClipPlayback:
     async def _cut(self, account: str, clip: str) -> Cut:
         """Return what a clip plays: the segments of its range, or of its ranges one after the other."""
         known = await self._clip(account, clip)
+        if known.request.after_live is not None:
+            raise NotReady("the clip is made when its live job has ended")
         cuts: list[Cut] = []
         for position, order in enumerate(known.request.parts):
             cuts.append(await self._range(order, position, _until(known, position)))
@@ -166,12 +176,12 @@ def _size(kept: tuple[int, int, Cut]) -> int:
     return min(len(kept[2].entries) + 1, MOST_ENTRIES)
 
 
-def _render(cut: Cut) -> Body:
+def _render(cut: Cut, only: Mapping[str, int]) -> Body:
     first = next((entry for entry in cut.entries if entry.number is not None), None)
     longest = max(entry.duration_ms for entry in cut.entries)
     header = Header(
         target_duration(longest), (first.number or 0) if first else 0, first.seams if first else 0,
         "VOD" if cut.complete else "EVENT", all(entry.independent for entry in cut.entries),
     )  # fmt: skip
-    text = head(header) + start_at(cut.offset) + body(cut.entries)
+    text = head(header) + start_at(cut.offset) + body(cut.entries, only=only)
     return make_body(text + (END if cut.complete else ""))

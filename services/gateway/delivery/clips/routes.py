@@ -10,7 +10,7 @@ from starlette.responses import Response
 from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.objects import send_object
 from services.gateway.delivery.parts import delivery_of
-from services.gateway.delivery.routes import YEAR_S, Answers, Viewer, send_playlist, tree, viewer_by, viewer_of
+from services.gateway.delivery.routes import YEAR_S, Answers, Only, Viewer, send_playlist, tree, viewer_by, viewer_of
 from services.gateway.delivery.tokens import read_clip_token
 from services.gateway.http.ids import HexPath
 from services.gateway.http.parts import part
@@ -43,12 +43,13 @@ async def media(request: Request, clip: HexPath, track: str, playback: ThePlayba
 
 
 async def segment(
-    request: Request, clip: HexPath, session: str, track: str, file: str, playback: ThePlayback
+    request: Request, clip: HexPath, session: str, track: str, file: str, playback: ThePlayback, only: Only = None
 ) -> Response:
     """Return a segment or an init segment of a clip's playlist, or a range of its bytes."""
     viewer = viewer_of(request)
     info = await playback.segment(viewer.account, clip, f"{session}/{track}/{file}")
-    return await send_object(request, delivery_of(request), info, f"{viewer.scope}, max-age={viewer.keep_s}, immutable")
+    cache = f"{viewer.scope}, max-age={viewer.keep_s}, immutable"
+    return await send_object(request, delivery_of(request), info, cache, only)
 
 
 ANSWERS: Final[Answers] = (

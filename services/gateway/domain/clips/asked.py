@@ -9,20 +9,13 @@ from services.gateway.domain.clips.edits import NOTHING, NewEdit
 from services.gateway.domain.clips.ranges import NewRange, total
 from services.gateway.domain.clips.window import ClipRange, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
-from shared.messages.clips import ClipCreate, FacadeNote, Notification, NotifyEvent
+from services.gateway.domain.told import Receiver
+from shared.messages.base import Notification
+from shared.messages.clips import ClipCreate, FacadeNote
 from shared.messages.destinations import DestinationSpec
 from shared.messages.edits import PictureEdit
 from shared.messages.images import ImageWish
 from shared.messages.ranges import ReelRange
-
-
-class Receiver(NamedTuple):
-    """A receiver of a clip's notifications: its field in the request, its URL, what it is notified of, its login."""
-
-    field: str
-    url: str
-    event: NotifyEvent
-    credentials: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +67,7 @@ def command_of(account: str, job: str, now_ms: int, one: Settled) -> ClipCreate:
         asked_duration=total(one.ranges),
         recorded_to=first.recorded_to,
         wait=any(part.wait for part in one.ranges),
+        zero=first.zero,
         instant=asked.instant,
         images=asked.images,
         destinations=one.destinations,

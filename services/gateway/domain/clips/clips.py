@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, get_args
 
 from nats.js import JetStreamContext
 
-from services.gateway.domain.clips.asked import NewClip, Receiver, Settled, command_of, ranges_of
+from services.gateway.domain.clips.asked import NewClip, Settled, command_of, ranges_of
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.ranges import Ranges, check_together
 from services.gateway.domain.destinations.destinations import Destinations, Stored
-from services.gateway.domain.errors import StateConflict, gathered, invalid, no_such
+from services.gateway.domain.errors import StateConflict, gathered, no_such
 from services.gateway.domain.jobs.jobs import Jobs
-from services.gateway.domain.lists.lists import CLIP_STATE, clips_list
+from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Time, Wanted
 from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.soon import soon
+from services.gateway.domain.told import Told
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
-from shared.messages.clips import (
-    ClipCancel,
-    ClipCreate,
-    ClipDelete,
-    ClipRecord,
-    Notification,
-    VodState,
-)
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, VodState
+from shared.messages.ranges import ReelRange
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 
-NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 
 
@@ -65,7 +60,8 @@ class KnownClip:
         """The state that clients see."""
         if self.record and self.record.state in ENDED:
             return self.record.state
-        return "cancelling" if self.cancelling else self.record.state if self.record else "waiting"
+        waiting: VodState = "waiting_finish_live" if self.request.after_live else "waiting"
+        return "cancelling" if self.cancelling else self.record.state if self.record else waiting
 
     @property
     def created_ms(self) -> int:
@@ -97,7 +93,8 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._receivers = outward.receivers
+        self._outward = outward
+        self._told = Told(outward.receivers)
         self._destinations = outward.destinations
         self._bounds = bounds
         self._ranges = Ranges(jetstream, jobs, bounds)
@@ -109,47 +106,42 @@ class Clips:
         self, account: str, job_id: str, asked: Sequence[NewClip], ids: Callable[[int], str]
     ) -> list[ClipCreate]:
         """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
-        self._quotas.outputs(len(asked))
         await self._jobs.get(account, job_id)
         ranges = await self._ranges.resolve(account, [ranges_of(one, job_id) for one in asked])
         for one, parts in zip(asked, ranges, strict=True):
             check_together(one.field, parts)
+        commands = await self.prepared(account, job_id, asked, ranges, ids)
+        async with self.room(account, commands):
+            await asyncio.gather(*(self._outbox.emit(command) for command in commands))
+        return commands
+
+    async def prepared(
+        self, account: str, job_id: str, asked: Sequence[NewClip], ranges: Sequence[Sequence[ReelRange]],
+        ids: Callable[[int], str],
+    ) -> list[ClipCreate]:  # fmt: skip
+        """Check receivers and destinations, and return the commands; Invalid."""
+        self._quotas.outputs(len(asked))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
-        clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
-        edits = gathered(partial(one.edit.sealed, self._receivers) for one in asked)
+        clips = list(map(ids, range(len(asked))))
+        receivers = [self._told.sealed(f"{one.field}.", one.receivers, stored) for one in asked]
+        edits = gathered(partial(one.edit.sealed, self._outward.receivers) for one in asked)
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
         )
-        settled = zip(asked, clips, ranges, destinations, receivers, edits, strict=True)
+        settled = zip(asked, clips, map(tuple, ranges), destinations, receivers, edits, strict=True)
         now = self._clock.now_ms()
-        commands = [command_of(account, job_id, now, Settled(*one)) for one in settled]
-        known = partial(self.going.knows, account)
-        async with self._quotas.room(account, "clips in work", partial(self._going, account), clips, known):
-            await asyncio.gather(*(self._outbox.emit(command) for command in commands))
-        return commands
+        return [command_of(account, job_id, now, Settled(*one)) for one in settled]
+
+    def room(self, account: str, commands: Sequence[ClipCreate]) -> AbstractAsyncContextManager[None]:
+        """Return the block in which commands may be sent; TooMany when the account has too many clips in work."""
+        clips, known = [command.clip for command in commands], partial(self.going.knows, account)
+        return self._quotas.room(account, "clips in work", partial(self._going, account), clips, known)
 
     async def _going(self, account: str) -> frozenset[str]:
         """Return the clips in work, and those that no clipper has taken up yet."""
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
-
-    def _sealed(self, asked: NewClip, stored: Stored) -> tuple[Notification, ...]:
-        """Check a clip's receivers and return them with sealed URLs; Invalid."""
-        found = dict.fromkeys(Notification(url=self._url_of(one, stored), event=one.event) for one in asked.receivers)
-        if len(found) > NOTIFICATIONS:
-            raise invalid(f"{asked.field}.notifications", f"a clip has at most {NOTIFICATIONS}")
-        return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
-
-    def _url_of(self, asked: Receiver, stored: Stored) -> str:
-        """Return a receiver's checked URL, with the user and password that its credentials give; Invalid."""
-        url = self._receivers.checked(f"{asked.field}.url", asked.url, login=True)
-        if asked.credentials is None:
-            return url
-        record = stored.named(asked.credentials)
-        if record is None:
-            raise invalid(f"{asked.field}.credentials", "there are no credentials of this name (POST /v1/credentials)")
-        return self._receivers.with_login(f"{asked.field}.credentials", url, record)
 
     async def find(self, account: str, clip: str) -> KnownClip:
         """Return an account's clip; NotFound when it has none of this id."""
@@ -192,6 +184,15 @@ class Clips:
         zero_ms = await self._bounds.first_frame(account, event) or 0
         spans = [needed(part, zero_ms) for part in parts if part.event == event]
         return any(first < end_ms and last > start_ms for first, last in spans)
+
+    async def ordered_with(self, account: str, event: str) -> list[ClipCreate]:
+        """Return the clips that were ordered with a job, and wait for its end."""
+        loose = await self._loose(account)
+        idents = await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: "waiting_finish_live"}))
+        records = await self.list.read(account, idents)
+        known = {clip: KnownClip(record.request, record) for clip, record in records.items()} | loose
+        waiting = [one for one in known.values() if one.request.event == event and one.request.after_live]
+        return [one.request for one in waiting if one.state == "waiting_finish_live"]
 
     async def delete(self, account: str, clip: str) -> bool:
         """Request a clip's removal; return whether it is done already. NotFound, or StateConflict while in work."""

@@ -74,6 +74,7 @@ class SegmentReader:
         try:
             with local_file(store, segment.key, limits, self.stop) as path:
                 rows, rate = read_rows(path, self._init, Clock.of(segment).shift)
+                self._init = self._init.heard(path, rows)
         except (MediaError, OSError) as error:
             raise Gone("a segment of the recording cannot be read") from error
         if not rows:

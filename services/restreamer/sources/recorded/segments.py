@@ -17,6 +17,7 @@ from services.restreamer.model import FLICKS, Packet, Track
 from services.restreamer.sources.access import Gone, Limits, stored
 from services.restreamer.sources.containers.tracks import audio_track, video_track
 from shared.errors import MediaError
+from shared.media.bitstream.mpeg_audio import HEADER, read_mpeg_audio
 from shared.media.bitstream.opus import OpusHead
 from shared.media.bitstream.picture_form import pixel_name
 from shared.media.model import FRAME_CODECS, SampleTable, TrackConfig
@@ -81,6 +82,15 @@ class Init:
         return cls(
             next((t for t in tracks if t.kind == "video"), None), next((t for t in tracks if t.kind == "audio"), None)
         )
+
+    def heard(self, path: Path, rows: Sequence[Row]) -> Init:
+        """Return the tracks with the layer of MPEG audio, which its packets tell; OSError."""
+        first = next((row for row in rows if row.kind), None)
+        if self.audio is None or self.audio.codec != "mp3" or first is None:
+            return self
+        with path.open("rb", buffering=0) as file:
+            frame = read_mpeg_audio(os.pread(file.fileno(), HEADER, first.offset))
+        return self if frame is None else replace(self, audio=replace(self.audio, codec=frame.codec))
 
     def tracks(self, rate: Fraction | None) -> tuple[Track | None, Track | None]:
         """Return the descriptions of both tracks."""

@@ -22,6 +22,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
+from shared.media.transcode.decoder import SoundDecoder
 from shared.messages.base import Message
 from shared.messages.media import RecordingRebuild, SegmentWritten
 from shared.messages.recordings import HourSummary
@@ -78,6 +79,18 @@ async def read(media: Media, start: float) -> list[Packet]:
     packets = await asyncio.to_thread(lambda: list(media.packets(start if isinstance(start, int) else seconds(start))))
     check_times(packets)
     return packets
+
+
+@pytest.mark.parametrize("codec", ["mp2", "mp3", "ac3", "eac3"])
+async def test_sound_of_every_recorded_codec_is_read_and_decoded(desk: Desk, tmp_path: Path, codec: str) -> None:
+    await desk.announce(desk.session(record(replace(SIX, audio=codec), tmp_path / codec)))
+    media = await begin(desk)
+    packets = [packet for packet in await read(media, 0) if packet.kind == "audio"]
+    assert media.audio is not None
+    assert (media.audio.codec, media.audio.sample_rate, media.audio.channels) == (codec, 48_000, 1)
+    decoder = SoundDecoder(media.audio)
+    samples = sum(frame.samples for packet in packets for frame in decoder.push(packet))
+    assert samples == pytest.approx(6.25 * 48_000, abs=9_000)
 
 
 async def test_a_recording_is_one_file_on_stream_time(desk: Desk, recordings: dict[str, Recording]) -> None:

@@ -11,8 +11,10 @@ import pytest
 from services.gateway.delivery.codecs import codecs_of
 from shared.media.bitstream.ac3 import ACCESS_UNIT, DEPENDENT, all_channels, dac3, dec3, read_ac3
 from shared.media.bitstream.bit_writer import BitWriter
+from shared.media.bitstream.flac import flac_samples
 from shared.media.bitstream.mpeg_audio import MpegAudio, read_mpeg_audio, silent_frame
-from shared.media.mp4.entries import ac3_config, codec_record, mpeg_config, read_entry
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import ac3_config, codec_record, flac_config, mpeg_config, read_entry
 from shared.media.seams.silence import silent_packet
 
 
@@ -154,3 +156,27 @@ def test_silence_of_ac3_is_silent_and_of_the_same_form(codec: str, rate: int, ch
     heard = [frame.to_ndarray() for _ in range(3) for frame in decoder.decode(av.Packet(packet))]
     assert max(float(np.abs(one).max()) for one in heard) < 1e-4, "decoders add noise of their own"
     assert silent_packet(config, 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "samples"),
+    [
+        ("fff8aa0800ed4c", 1024), ("fff81a0800ed4c", 192), ("fff85a0800ed4c", 4608), ("fff9ca0800ed4c", 4096),
+        ("fff86a0800ff4c", 256), ("fff87a08000fff4c", 4096), ("fff87a08c2800fff4c", 4096), ("fff87a08e0a0800fff", 4096),
+        ("fff80a0800ed4c", 0), ("fff87a0800", 0), ("fff87a08e0a0", 0), ("fffb9044000000", 0), ("", 0),
+    ],
+)  # fmt: skip
+def test_samples_of_a_flac_frame(head: str, samples: int) -> None:
+    assert flac_samples(bytes.fromhex(head)) == samples
+
+
+def test_the_entry_of_flac() -> None:
+    info = bytes.fromhex("04000400000000000000" + "0bb800f000000000") + bytes(16)
+    for record in (info, b"fLaC\x00\0\0\x22" + info, b"fLaC\x80\0\0\x22" + info + b"more"):
+        config = flac_config(record)
+        assert (config.sample_rate, config.channels, config.codec, codecs_of([config])) == (48_000, 1, "flac", "fLaC")
+        assert read_entry(config.sample_entry, 2, 48_000) == config
+        assert codec_record(config) == info
+    for broken in (info[:33], bytes(34), b"fLaC\x04" + bytes(60)):
+        with pytest.raises(Mp4Error):
+            flac_config(broken)

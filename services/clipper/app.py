@@ -22,8 +22,10 @@ from shared.messages.jobs import JobRecord
 from shared.messages.pictures import PictureRecord
 from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
+from shared.recording.clear_store import ClearStore
 from shared.runtime.service import Service
 from shared.runtime.settings import Settings
+from shared.security.content_keys import ContentKeys
 from shared.security.netguard.http import GuardedTransport
 from shared.security.netguard.tls import trusting
 from shared.store.library import Library
@@ -33,21 +35,27 @@ from shared.store.reserve import Reserve, store_reserve
 
 def build(service: Service) -> None:
     """Join store, records, cutter and handlers."""
-    store = open_store(service.settings)
+    store, keys = open_store(service.settings), ContentKeys(service.vault)
     ranges = SourceRanges(service.js, service.clock)
     clips = Clips(Bucket(service.js, buckets.CLIPS, ClipRecord), ranges, service.outbox, service.clock)
     jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
-    images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started)
+    images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started, service.vault)
     materials = _materials(service, open_library(service.settings, store))
     work = ClipWork(
-        clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings), images, materials
+        clips,
+        source,
+        ClipCutter(store, keys.find, service.vault),
+        service.outbox,
+        store_reserve(service.settings),
+        images,
+        materials,
     )
     keep = timedelta(days=service.settings.clip_retention_days)
     removal = Removal(clips.bucket, ranges, store, service.clock, keep)
     pictures = Bucket(service.js, buckets.PICTURES, PictureRecord)
-    moments = Moments(source, store, pictures, service.clock, store_reserve(service.settings))
+    moments = Moments(source, ClearStore(store, keys), pictures, service.clock, store_reserve(service.settings))
     handlers = Handlers(work, removal, moments)
     service.beside(lambda: sweeping(store, service.clock))
     service.beside(removal.running)

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -31,14 +31,19 @@ from services.clipper.cutting import (
 from services.clipper.edits.graph import Edit
 from services.clipper.edits.render import render_edited
 from services.clipper.footage import Footage
+from services.clipper.sealed_path import unsealed
+from services.clipper.writing import content_key, written
 from shared.errors import Rejected
+from shared.media.cenc.key import ContentKey
 from shared.media.timecode_line import label_after, label_at, stretches_of
 from shared.media.timeline import Span, locate
 from shared.messages.base import Accuracy
-from shared.messages.clips import ClipFile
+from shared.messages.clips import ClipEncryption, ClipFile
 from shared.messages.media import SegmentWritten
 from shared.messages.ranges import Gap, MadeRange
 from shared.runtime.logging import get_logger
+from shared.security.content_keys import KeyFor
+from shared.security.secrets import Vault
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 
@@ -66,12 +71,19 @@ class ClipCutter:
     """
 
     store: MediaStore
+    keys: KeyFor | None = None
+    vault: Vault | None = None
+    content: ContentKey | None = None
+
+    def encrypting(self, asked: ClipEncryption | None) -> ClipCutter:
+        """Return a cutter whose files are encrypted as asked for; Rejected when their key cannot be opened."""
+        return replace(self, content=content_key(self.vault, asked)) if asked else self
 
     def fast(self, footage: Footage, key: str, stop: threading.Event, *, lost: bool = False) -> Made:
         """Copy the whole segments that hold the ranges to one MP4."""
 
         def cut(plan: CutPlan) -> CutResult:
-            return cut_fast(plan, self.store.begin(key), stop)
+            return written(self.store.begin(key), self.content, stop, lambda out: cut_fast(plan, out, stop))
 
         result, plan = self._cut(footage, cut, lost=lost)
         return self._made(result, plan.fast, "segment", key, footage)
@@ -83,9 +95,13 @@ class ClipCutter:
 
         def cut(plan: CutPlan) -> CutResult:
             renderer = render if edit is None else partial(render_edited, edit=edit, every=plan.exact.spans)
-            result = cut_exact(plan, self.store.begin(key), stop, renderer)
-            verify_clip(result, plan, stop)
-            return result
+
+            def checked(out: Path) -> CutResult:
+                result = cut_exact(plan, out, stop, renderer)
+                verify_clip(result, plan, stop)
+                return result
+
+            return written(self.store.begin(key), self.content, stop, checked)
 
         result, plan = self._cut(footage, cut, lost=lost)
         return self._made(result, plan.exact, "frame", key, footage)
@@ -99,7 +115,9 @@ class ClipCutter:
                 with ExitStack() as stack:
                     opened = [
                         stack.enter_context(
-                            local_source(self.store, part.segments, Span(part.start, part.end), lost=lost)
+                            local_source(
+                                self.store, part.segments, Span(part.start, part.end), lost=lost, keys=self.keys
+                            )
                         )
                         for part in sound.parts
                     ]
@@ -179,12 +197,12 @@ Owners = Mapping[Path, frozenset[str]]
 
 @contextlib.contextmanager
 def local_source(
-    store: MediaStore, segments: Sequence[SegmentWritten], span: Span, *, lost: bool = False
+    store: MediaStore, segments: Sequence[SegmentWritten], span: Span, *, lost: bool = False, keys: KeyFor | None = None
 ) -> Iterator[tuple[CutSource, Owners]]:
     """Yield the segments as local files, in runs of one session and init segment, and which segments need which file.
 
     ObjectMissing when a segment of the span is not in the store, or is deleted within the block. Missing segments
-    outside the span, or any when `lost` is set, are left out.
+    outside the span, or any when `lost` is set, are left out. Rejected for encrypted ones whose key is not known.
     """
     with ExitStack() as stack:
         inits: dict[str, Path] = {}
@@ -197,7 +215,7 @@ def local_source(
                 try:
                     if segment.init_key not in inits:
                         inits[segment.init_key] = stack.enter_context(store.local(segment.init_key))
-                    path = stack.enter_context(store.local(segment.key))
+                    path = unsealed(stack.enter_context(store.local(segment.key)), segment.key, keys)
                 except ObjectMissing:
                     if not lost and placed.start < span.end and placed.end > span.start:
                         raise

@@ -184,7 +184,8 @@ class ClipWork:
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
             footage = await self._load(record, accuracy)
-            self.reserve.require(footage.bytes)
+            copies = 2 if record.request.encryption else 1  # the clear draft, too
+            self.reserve.require(copies * footage.bytes)
             return await self._cut(record, accuracy, footage)
         except MixedConfigs:
             if accuracy == "frame":
@@ -202,9 +203,10 @@ class ClipWork:
 
     async def _cut(self, record: ClipRecord, accuracy: Accuracy, footage: Footage) -> Made | None:
         """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
-        cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
+        cutter = self.cutter.encrypting(record.request.encryption)
+        cut = cutter.fast if accuracy == "segment" else cutter.exact
         if accuracy == "frame" and (edit := await self.materials.edit(record)) is not None:
-            cut = partial(self.cutter.exact, edit=edit)
+            cut = partial(cutter.exact, edit=edit)
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)

@@ -62,6 +62,7 @@ from shared.broker.following import Following
 from shared.errors import Unavailable
 from shared.messages.jobs import JobRecord
 from shared.recording.asking import Asking
+from shared.recording.clear_store import ClearStore
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.runtime.reachable import in_url, is_any, reachable_host
@@ -69,6 +70,7 @@ from shared.runtime.service import Lifespan, Service, check_all, make_service
 from shared.runtime.settings import Settings
 from shared.runtime.tasks import beside
 from shared.security.backends import Backends
+from shared.security.content_keys import ContentKeys
 from shared.security.netguard.tls import trusting
 from shared.store import MediaStore
 from shared.store.opening import open_library, open_store
@@ -109,7 +111,7 @@ class Gateway:
 def make_gateway(service: Service) -> Gateway:
     """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
-    quotas, store = Quotas(limits_of(settings), clock), open_store(settings)
+    quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault))
     receivers = Receivers(settings.allowed_networks, vault)
 
     def goes_on(job: JobRecord, at_ms: int) -> bool:
@@ -122,13 +124,13 @@ def make_gateway(service: Service) -> Gateway:
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
     timecodes = Timecodes(TimecodeIndex(js, store))
     bounds = Bounds(js, settings.retention, clock, timecodes)
-    outward = Outward(receivers, destinations)
+    outward = Outward(receivers, destinations, vault)
     clips = Clips(js, service.outbox, jobs, outward, bounds, clock, quotas)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
         store=store,
-        library=LibraryFiles(open_library(settings, store), service.outbox, clock),
+        library=LibraryFiles(open_library(settings, store.raw), service.outbox, clock),
         quotas=quotas,
         receivers=receivers,
         keys=Keys(js, clock),

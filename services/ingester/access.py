@@ -47,6 +47,8 @@ class AdmittedJob:
     on_publish: str = field(default="", repr=False)
     """The URL of its owner that is asked about publishers; empty: none."""
     stream: str = ""
+    encrypted: bool | None = None
+    """Whether its recording is encrypted; None: as the setting says."""
 
 
 class Access:
@@ -133,7 +135,7 @@ class Access:
         except SecretUnreadable:
             log.error("access.secret.unreadable", job=job.event, account=job.account)
             raise PublishRefused("the job's secrets cannot be read by this server") from None
-        return AdmittedJob(job.account, job.event, passphrase, on_publish, job.stream)
+        return AdmittedJob(job.account, job.event, passphrase, on_publish, job.stream, job.encrypted)
 
     def _ask(self, bucket: Bucket[R], key: str, address: str) -> R | None:
         """Request a key from the broker in a server's thread; return None when it is missing or unreadable."""

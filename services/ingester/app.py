@@ -26,6 +26,7 @@ from shared.messages.keys import IngestKey
 from shared.messages.sessions import EventClock, PublisherStatus, SessionRecord
 from shared.runtime.service import Service
 from shared.security.backends import Backends
+from shared.security.content_keys import ContentKeys
 from shared.security.netguard.tls import trusting
 from shared.store.opening import open_store
 from shared.store.reserve import store_reserve
@@ -39,7 +40,7 @@ def build(service: Service) -> None:
     records = SessionRecords(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
     holders = Holders(lambda: service.broker.config.connection_state.connection)
     leases = Leases(Bucket(js, buckets.LEASES, Lease), service.instance, socket.gethostname(), holders)
-    recording = Recording(store)
+    recording = Recording(store, ContentKeys(service.vault), encrypts=settings.content_encryption)
 
     def takes(job: JobRecord) -> bool:
         return job.accepts_publisher or job.may_go_on(settings.take_up, settings.retention, clock.now_ms())

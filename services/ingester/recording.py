@@ -10,6 +10,7 @@ from services.ingester.sessions import Ticket
 from shared.errors import Unavailable
 from shared.messages.live import EndReason
 from shared.runtime.logging import get_logger
+from shared.security.content_keys import ContentKeys
 from shared.store import MediaStore, StoreFull
 
 log = get_logger()
@@ -18,14 +19,18 @@ log = get_logger()
 class Recording:
     """Runs the recorder in a publication's thread."""
 
-    def __init__(self, store: MediaStore) -> None:
+    def __init__(self, store: MediaStore, keys: ContentKeys, *, encrypts: bool = False) -> None:
         self._store = store
+        self._keys = keys
+        self._encrypts = encrypts
 
     def __call__(self, publication: Publication, feed: SessionFeed, ticket: Ticket) -> EndReason:
         """Record until the publication ends, and return why; the recording is kept in any case."""
         frames = publication.frames()
         ticket.heard_ns = lambda: publication.heard_ns
         prefix, stats = feed.prefix, ticket.stats
+        wished = ticket.entry.encrypted
+        key = self._keys.fresh(prefix) if (self._encrypts if wished is None else wished) else None
 
         def warn(tracks: tuple[str, ...], *, recorded: bool = True) -> None:
             log.warning("session.unsupported", tracks=tracks, recorded=recorded)
@@ -33,7 +38,7 @@ class Recording:
 
         stats.warn = warn
         try:
-            record(frames, feed, lambda name: self._store.begin(f"{prefix}/{name}"), stats=stats)
+            record(frames, feed, lambda name: self._store.begin(f"{prefix}/{name}"), stats=stats, key=key)
         except NothingRecordable as error:
             stats.meet(error.tracks, warn=False)
             warn(stats.unsupported, recorded=False)

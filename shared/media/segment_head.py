@@ -2,7 +2,7 @@
 
 A `styp` (ISO/IEC 14496-12, 8.16.2), a `prft` with the wall clock of its start (8.16.5), and a `uuid` box of ours with
 sequence, init number, start, timescale, and flags: 1 for a discontinuity, 2 for a segment that is not independent.
-Players skip boxes that they do not know.
+An encrypted segment has one more, which names its key (ADR 34). Players skip boxes that they do not know.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from shared.media.cenc.clear import kid_box, segment_kid
 from shared.media.mp4.boxes import Mp4Error, box, children, full_box, unpack
 
 UUID = bytes.fromhex("b6c2f0d18f6e4c1f9a3d52656c617931")
@@ -32,6 +33,7 @@ class SegmentHead:
     discontinuity: bool
     track_id: int = 1
     independent: bool = True
+    kid: bytes = b""
 
 
 def build_head(head: SegmentHead) -> bytes:
@@ -41,7 +43,7 @@ def build_head(head: SegmentHead) -> bytes:
     flags = head.discontinuity | (not head.independent) << 1
     prft = full_box(b"prft", 1, 0, struct.pack(">IQQ", head.track_id, ntp, head.start))
     ours = _OURS.pack(UUID, head.sequence, head.init_number, head.start, head.timescale, flags)
-    return STYP + prft + box(b"uuid", ours)
+    return STYP + prft + box(b"uuid", ours) + (kid_box(head.kid) if head.kid else b"")
 
 
 def read_head(data: bytes) -> SegmentHead:
@@ -57,5 +59,6 @@ def read_head(data: bytes) -> SegmentHead:
         elif found.kind == b"uuid" and found.end - found.body == _OURS.size and wall_ms is not None:
             name, sequence, init, start, scale, flags = _OURS.unpack_from(data, found.body)
             if name == UUID and scale:
-                return SegmentHead(sequence, init, start, scale, wall_ms, bool(flags & 1), track_id, not flags & 2)
+                told = bool(flags & 1), track_id, not flags & 2
+                return SegmentHead(sequence, init, start, scale, wall_ms, *told, segment_kid(data))
     raise Mp4Error("segment without a head of ours")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 VideoCodec = Literal["h264", "hevc"]
@@ -20,8 +20,9 @@ SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
 class TrackConfig:
     """How one track is decoded; two equal configs can be joined without a seam.
 
-    `sample_entry` is the whole child box of stsd (avc1, av01, mp4a, Opus ...), verbatim. That of MPEG audio does not
-    tell the layer: read from a file, it is "mp3". `language` is three letters (ISO 639-2), or empty.
+    `sample_entry` is the whole child box of stsd (avc1, av01, mp4a, Opus ...), verbatim, as of a clear track. That of
+    MPEG audio does not tell the layer: read from a file, it is "mp3". `language` is three letters (ISO 639-2), or
+    empty; `kid` the id of the key that the samples are encrypted with, or empty.
     """
 
     track_id: int
@@ -34,3 +35,4 @@ class TrackConfig:
     sample_rate: int = 0
     channels: int = 0
     language: str = ""
+    kid: bytes = field(default=b"", compare=False)

@@ -38,6 +38,8 @@ VodState = Literal[
 LONGEST_CLIP = timedelta(hours=48)
 LONGEST_WAIT = timedelta(days=7)
 """How far ahead a clip's end may lie."""
+ENCRYPTION_PURPOSE = "clip-encryption"
+"""What the vault seals keys of clips for."""
 MOST_RANGES = 100
 """How many ranges a reel joins at most."""
 RANGE_LIFE = LONGEST_WAIT + timedelta(days=3)
@@ -49,6 +51,14 @@ class FacadeNote(Record):
 
     facade: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="The facade's name, and its form's")
     document: dict[str, Any] = Field(description="A few hundred bytes of the facade's making, without secrets")
+
+
+class ClipEncryption(Record):
+    """How a clip's file is encrypted (ISO/IEC 23001-7)."""
+
+    scheme: Literal["cenc"] = "cenc"
+    kid: HexId
+    key: str = Field(max_length=256, description='Sealed (Vault, purpose "clip-encryption"): 32 hex digits')
 
 
 class ClipMessage(Message):
@@ -82,9 +92,10 @@ class ClipCreate(ClipMessage):
     destinations: tuple[DestinationSpec, ...] = Field(min_length=1, max_length=MOST_DESTINATIONS)
     notifications: tuple[Notification, ...] = Field((), max_length=16)
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
+    encryption: ClipEncryption | None = Field(None, description="Of the files; absent: they are clear")
     note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
-    edit: PictureEdit | None = Field(None, description="What is done to its pictures; then there is no fast file")
     zero: Seconds = Field(Fraction(0), description="Stream time at which the activation began that it is of")
+    edit: PictureEdit | None = Field(None, description="What is done to its pictures; then there is no fast file")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
     after_live: AfterLive | None = Field(None, description="Ordered with its job, which goes on: no range is known yet")
     settled: bool = Field(default=False, description="Ordered with its job, which has ended: its range is known by now")

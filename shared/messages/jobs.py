@@ -80,6 +80,7 @@ class JobRecord(Record):
     closed_before_ms: Millis = Field(0, description="Sessions that began before are over unless they are open")
     media_end_ms: Millis | None = Field(None, description="When the last session ended that is over")
     announced: int = Field(-1, ge=-1, description="The last revision whose JobStateChanged is known to be out")
+    encrypted: bool | None = Field(None, description="Whether its recording is encrypted; null: as the setting says")
     stream_key: str = Field(description="Encrypted")
     passphrase: str = Field(description="Encrypted")
     on_publish: str = Field("", max_length=4096, description="URL that is asked about publishers, sealed; empty: none")

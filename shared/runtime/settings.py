@@ -139,6 +139,10 @@ class Settings(BaseSettings):
     secret_keys_old: SecretStr = Field(
         SecretStr(""), description="Earlier SECRET_KEYs, with commas: what they sealed is read, and sealed anew"
     )
+    content_encryption: bool = Field(
+        default=False,
+        description="Encrypt recordings in the store (CENC, AES-CTR); a job's `encrypted` says otherwise for it",
+    )
     admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] = Field(
         SecretStr(""), description="The admin API key of all gateways; unset: made in DATA_DIR and kept in the broker"
     )

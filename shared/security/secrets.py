@@ -93,6 +93,10 @@ class Vault:
         """Return whether a result of `encrypt` was made with the present key and in the present form."""
         return token.startswith(f"{VERSION}.{self._key.ident}.")
 
+    def derived(self, purpose: str) -> tuple[bytes, ...]:
+        """Return 32 bytes for a purpose from which further keys derive: the present key's first, then older ones'."""
+        return tuple(key.derived(purpose) for key in self._keys)
+
     def sign(self, text: str, purpose: str) -> str:
         """Return the HMAC-SHA256 of the text: 43 URL-safe characters."""
         return _signature(self._key, text, purpose)

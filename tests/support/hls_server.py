@@ -22,8 +22,10 @@ from shared.broker.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.keys import ApiKeyRecord
 from shared.messages.live import JobState
+from shared.recording.clear_store import ClearStore
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
+from shared.security.content_keys import ContentKeys
 from shared.security.secrets import Vault
 from shared.store import MediaStore
 from shared.store.local import LocalStore
@@ -103,7 +105,9 @@ async def hls_server(nats_url: str, folder: Path) -> AsyncIterator[HlsServer]:
         app.include_router(router)
         with listen("127.0.0.1", 0) as bound:
             base_url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-            delivery = Delivery(lambda: js, store, Vault(b"test"), clock, lambda: base_url)
+            vault = Vault(b"test")
+            clear = ClearStore(store, ContentKeys(vault))
+            delivery = Delivery(lambda: js, clear, vault, clock, lambda: base_url)
             app.state.parts = {Delivery: delivery, ApiKeys: keys, Quotas: Quotas(limits_of(Settings()), clock)}
             async with serving(app, bound):
                 yield HlsServer(js, store, clock, keys, delivery, base_url, client)

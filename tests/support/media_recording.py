@@ -12,6 +12,7 @@ from services.ingester.recorder.loop import record
 from services.ingester.recorder.model import RecorderLimits, SegmentInfo, Summary
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.rtmp.frames import MediaFrames
+from shared.media.cenc.key import ContentKey
 from tests.support import media_flv as flv
 
 START_MS = 1_700_000_000_000
@@ -102,6 +103,7 @@ class Recorded:
     first_frame_ms: list[int] = field(default_factory=list)
     lead: int = 0
     clock: SteppedClock = field(default_factory=SteppedClock)
+    key: ContentKey | None = None
 
     def started(self, first_frame_ms: int, lead: int) -> None:
         self.first_frame_ms.append(first_frame_ms)
@@ -121,7 +123,7 @@ class Recorded:
         limits: RecorderLimits | None = None,
         undecided: int = UNDECIDED,
     ) -> Summary:
-        return record(frames_of(kind, pieces, self.clock, undecided), self, self.place, limits)
+        return record(frames_of(kind, pieces, self.clock, undecided), self, self.place, limits, key=self.key)
 
     def init(self, number: int = 0) -> Path:
         return self.folder / f"init-{number}.mp4"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from services.clipper.cutting.packets import place_packets
+from services.clipper.sealed_path import SealedPath
 from shared.media.bitstream.mpeg_audio import HEADER, read_mpeg_audio
 from shared.media.model import Int64s, SampleTable, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
@@ -190,12 +191,15 @@ def _check_filled(table: SampleTable) -> None:
             raise SegmentUnreadable(table.files[int(table.source[row])], "holds zeros")
 
 
-def _begin(table: SampleTable, row: int, most: int) -> bytes:
-    """Read the first bytes of a sample."""
+def _begin(table: SampleTable, row: int, most: int, *, clear: bool = False) -> bytes:
+    """Read the first bytes of a sample: as they lie in the file, or those that were encrypted."""
     path = table.files[int(table.source[row])]
     try:
+        at, size = int(table.offset[row]), min(most, int(table.size[row]))
+        if clear and isinstance(path, SealedPath):
+            return path.clear()[at : at + size]
         with path.open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), min(most, int(table.size[row])), int(table.offset[row]))
+            return os.pread(file.fileno(), size, at)
     except OSError as error:
         raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
 
@@ -221,7 +225,7 @@ def _distinct(pts: Int64s) -> Int64s:
 
 def _audio(config: TrackConfig, table: SampleTable, base: Fraction) -> Audio:
     if config.codec == "mp3":  # its sample entry is that of all layers
-        frame = read_mpeg_audio(_begin(table, 0, HEADER))
+        frame = read_mpeg_audio(_begin(table, 0, HEADER, clear=True))
         config = config if frame is None else replace(config, codec=frame.codec)
     rows, at = place_packets(table, config.timescale)
     return Audio(config, table if len(rows) == len(table) else _chosen(table, rows), at, base)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +34,7 @@ class SampleReader:
         source, size = int(self._table.source[row]), int(self._table.size[row])
         path = self._table.files[source]
         try:
-            data = os.pread(self._open[path], size, int(self._table.offset[row]))
+            data = self._open.read(path, size, int(self._table.offset[row]))
         except OSError as error:
             raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
         if len(data) < size:

@@ -38,12 +38,13 @@ class Found:
     after: av.VideoFrame | None = None
 
 
-def find_frame(path: Path, at: Fraction | None, stop: Event) -> Found:
+def find_frame(path: Path, at: Fraction | None, stop: Event, key: bytes | None = None) -> Found:
     """Return the frame on show at a moment (s; beyond the end: the last one), or with None the best of ten.
 
-    Rejected for a clip without pictures.
+    `key` is that of an encrypted clip. Rejected for a clip without pictures.
     """
-    with av.open(str(path)) as container:
+    options = {"decryption_key": key.hex()} if key else {}
+    with av.open(str(path), container_options=options) as container:
         stream = video_of(container)
         if at is not None:
             return _at(container, stream, at, stop)

@@ -19,10 +19,12 @@ from services.clipper.images.frames import find_frame
 from services.clipper.images.pictures import picture
 from services.clipper.records import Clips
 from services.clipper.state import Change
+from services.clipper.writing import content_key
 from shared.errors import MediaError, NotYet, Rejected, Unavailable
 from shared.messages.clips import ClipRecord, VodState
 from shared.messages.images import ENDINGS, ClipImage, ImageWish
 from shared.runtime.logging import get_logger
+from shared.security.secrets import Vault
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
@@ -45,6 +47,7 @@ class ImageWork:
     store: MediaStore
     reserve: Reserve
     stopping: Callable[[], bool]
+    vault: Vault | None = None
 
     async def make(self, record: ClipRecord, watched: Watched) -> None:
         """Make the images that a clip lacks; `watched` runs the work, and returns None when they are not wanted.
@@ -121,7 +124,9 @@ class ImageWork:
     def _made(
         self, record: ClipRecord, wish: ImageWish, known: ClipImage, path: Path, stop: threading.Event
     ) -> ClipImage:
-        found = find_frame(path, None if wish.at_us is None else Fraction(wish.at_us, 1_000_000), stop)
+        content = content_key(self.vault, record.request.encryption)
+        moment = None if wish.at_us is None else Fraction(wish.at_us, 1_000_000)
+        found = find_frame(path, moment, stop, content.key if content else None)
         pixels = picture(found, wish.width, wish.height)
         data = encode_image(pixels, wish.format, wish.quality)
         key = f"clips/{record.account}/{record.clip}/{wish.kind}.{ENDINGS[wish.format]}"

@@ -48,7 +48,7 @@ def write_ranges(
         for path, offset, length in ranges:
             at, end = offset, offset + length
             while at < end:
-                done = os.preadv(sources[path], [sink.room(end - at)], at)
+                done = sources.into(path, sink.room(end - at), at)
                 if not done:
                     raise Mp4Error(f"{path.name} ends before byte {end}")
                 sink.took(done)

@@ -27,6 +27,7 @@ from services.gateway.domain.errors import (
 from services.gateway.http.wording import plain_words
 from shared.errors import ReelayError, Rejected, Unavailable
 from shared.runtime.logging import get_logger
+from shared.security.content_keys import KeyUnknown
 
 log = get_logger()
 UNAVAILABLE_AGAIN: Final = timedelta(seconds=2)
@@ -91,7 +92,7 @@ class ApiError(ReelayError):
 
 STATUS: Final[Mapping[type[Rejected], int]] = {
     Invalid: 400, NotFound: 404, StateConflict: 409, TooLarge: 413, TooMany: 429, Denied: 403,
-    NoAnswer: 504,
+    NoAnswer: 504, KeyUnknown: 409,
 }  # fmt: skip
 
 

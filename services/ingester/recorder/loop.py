@@ -10,6 +10,7 @@ from services.ingester.recorder.model import PathOf, RecorderLimits, Sink, Summa
 from services.ingester.recorder.session import Session
 from services.ingester.recorder.stats import PublisherStats
 from shared.errors import ReelayError, Unavailable
+from shared.media.cenc.key import ContentKey
 from shared.runtime.logging import get_logger
 
 log = get_logger()
@@ -22,14 +23,15 @@ def record(
     limits: RecorderLimits | None = None,
     *,
     stats: PublisherStats | None = None,
+    key: ContentKey | None = None,
 ) -> Summary:
     """Record frames until they end, and return a summary; blocks its thread.
 
     `path_of` returns where files go; `sink` gets each segment once it is complete on disk; `stats` is kept current.
-    However the recording ends, all complete segments are handed over. Raises what `batches` raises, StoreFull when
-    the disk is full, Unavailable when it fails otherwise, and what `sink` raises.
+    With a `key`, segments are encrypted. However the recording ends, all complete segments are handed over. Raises what
+    `batches` raises, StoreFull when the disk is full, Unavailable when it fails otherwise, and what `sink` raises.
     """
-    session = Session(path_of, sink, limits or RecorderLimits())
+    session = Session(path_of, sink, limits or RecorderLimits(), key)
     return _Recording(session, stats or PublisherStats()).run(batches)
 
 

@@ -13,6 +13,8 @@ from services.ingester.publication import VIDEO_SCALE
 from services.ingester.recorder.cuts import NEAR, Cut, Tracks, split_at_gaps, ticks
 from services.ingester.recorder.model import PathOf, RecorderLimits, SegmentInfo
 from services.ingester.recorder.writer import OpenSegment, write_init
+from shared.media.cenc.key import ContentKey
+from shared.media.cenc.seal import Sealer
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_files import AUDIO_ID, VIDEO_ID, segment_end
 from shared.media.segment_head import SegmentHead
@@ -35,6 +37,7 @@ class Segmenter:
     path_of: PathOf
     give: Callable[[SegmentInfo], None]
     limits: RecorderLimits
+    key: ContentKey | None = None
     _sequence: int = 0
     _initial: int = -1
     _segment: OpenSegment | None = None
@@ -92,9 +95,10 @@ class Segmenter:
         segment = self._segment
         if segment is None:
             return
-        write_init(self.path_of, tracks.number, tracks.all)
-        self._fragments = FragmentWriter(tracks.all, self._fragments.sequence if self._fragments else 1)
+        self._fragments = self._initiate(tracks)
         self._tracks = tracks
+        if segment.sealer is not None:
+            segment.sealer.cover(tracks.all)
         broken = segment.head.discontinuity or self._sequence > 0
         segment.amend(self._fragments, replace(segment.head, init_number=tracks.number, discontinuity=broken))
 
@@ -249,17 +253,28 @@ class Segmenter:
         self._video, self._after = self._after, []
         self._held_bytes = self._held_sizes()
 
+    @property
+    def _kid(self) -> bytes:
+        return self.key.kid if self.key else b""
+
+    def _initiate(self, tracks: Tracks) -> FragmentWriter:
+        """Write the init segment of tracks, and return what makes parts of them."""
+        write_init(self.path_of, tracks.number, tracks.all, self._kid)
+        return FragmentWriter(tracks.all, self._fragments.sequence if self._fragments else 1)
+
     def _begin(self, cut: Cut) -> None:
         tracks = cut.tracks
         if tracks is not self._tracks:
-            write_init(self.path_of, tracks.number, tracks.all)
-            self._fragments = FragmentWriter(tracks.all, self._fragments.sequence if self._fragments else 1)
+            self._fragments = self._initiate(tracks)
         fragments = self._fragments or FragmentWriter(tracks.all)
         start = tracks.ticks(cut.start)
         head = SegmentHead(
             self._sequence, tracks.number, start, tracks.scale, cut.wall_ms, cut.discontinuity,
-            VIDEO_ID if tracks.video else AUDIO_ID, cut.clean)  # fmt: skip
-        self._segment = OpenSegment(self.path_of, fragments, head, tracks.scale, start, tracks.number != self._initial)
+            VIDEO_ID if tracks.video else AUDIO_ID, cut.clean, self._kid)  # fmt: skip
+        # No two segments of a folder have the same number, so that no two samples under its key have the same IV.
+        sealer = Sealer(self.key, tracks.all, self._sequence << 32) if self.key else None
+        fresh = tracks.number != self._initial
+        self._segment = OpenSegment(self.path_of, fragments, head, tracks.scale, start, fresh, sealer)
         self._tracks = tracks
         self._start, self._video_end, self._audio_end = cut.start, None, None
 

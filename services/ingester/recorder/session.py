@@ -17,6 +17,7 @@ from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timecodes import SessionTimecodes
 from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock
+from shared.media.cenc.key import ContentKey
 from shared.media.model import TrackConfig
 from shared.media.segment_files import AUDIO_ID
 from shared.runtime.logging import get_logger
@@ -29,10 +30,10 @@ EARLY: Final = VIDEO_SCALE // 10
 class Session:
     """Takes frames as they are demuxed. Raises StoreFull and Unavailable from the disk."""
 
-    def __init__(self, path_of: PathOf, sink: Sink, limits: RecorderLimits) -> None:
+    def __init__(self, path_of: PathOf, sink: Sink, limits: RecorderLimits, key: ContentKey | None = None) -> None:
         self._sink = sink
         self._limits = limits
-        self._cutter = Segmenter(path_of, self._give, limits)
+        self._cutter = Segmenter(path_of, self._give, limits, key)
         self._line = TimeLine(ticks(limits.jump))
         self._timecodes = SessionTimecodes()
         self._scenes = Scenes()

@@ -7,11 +7,12 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.ingester.recorder.model import PathOf, SegmentInfo
 from shared.errors import Unavailable
+from shared.media.cenc.seal import Sealer
 from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import build_init
@@ -29,12 +30,12 @@ def store_error(error: OSError) -> Unavailable:
     return Unavailable(f"recording cannot be written: {error.strerror}")
 
 
-def write_init(path_of: PathOf, number: int, tracks: Sequence[TrackConfig]) -> None:
-    """Write `init-<number>.mp4` atomically; raises StoreFull or Unavailable."""
+def write_init(path_of: PathOf, number: int, tracks: Sequence[TrackConfig], kid: bytes = b"") -> None:
+    """Write `init-<number>.mp4` atomically, naming the key of its segments; raises StoreFull or Unavailable."""
     path = path_of(f"init-{number}.mp4")
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(build_init(tracks))
+        temporary.write_bytes(build_init([replace(track, kid=kid) for track in tracks]))
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -52,6 +53,7 @@ class OpenSegment:
     timescale: int
     start: int
     first_of_init: bool
+    sealer: Sealer | None = None
     size: int = 0
     keyframes: list[int] = field(default_factory=list)
     _fd: int = -1
@@ -60,7 +62,7 @@ class OpenSegment:
 
     def write(self, samples: Mapping[int, Sequence[Sample]]) -> None:
         """Write one part; on StoreFull or Unavailable the file still holds its complete parts."""
-        data = self.fragments.part(samples)
+        data = self.fragments.part(samples, self.sealer)
         try:
             if self._fd < 0:
                 self._path = self.path_of(f"{self.head.sequence:08d}.m4s")

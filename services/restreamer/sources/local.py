@@ -39,6 +39,8 @@ def local_file(source: Source, location: str, access: Access, stop: Event) -> Re
         raise SourceError("there is no such clip")
     if found.value.file is None:
         raise SourceError("the clip has no file yet", lasting=found.value.state in {"failed", "cancelled", "error"})
+    if found.value.request.encryption is not None:
+        raise SourceError("the clip is encrypted")
     key = check_key(found.value.file.key)
     if isinstance(access.store, LocalStore):
         return LocalFile(_open(access.store.path(key), "the clip's file is gone"))

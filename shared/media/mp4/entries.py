@@ -20,6 +20,7 @@ from shared.media.bitstream.mpeg_audio import LOWEST_MPEG1, MpegAudio
 from shared.media.bitstream.opus import OPUS_RATE, OpusHead
 from shared.media.bitstream.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
 from shared.media.bitstream.vp9 import read_vpcc
+from shared.media.cenc.entry import unprotected_entry
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
 from shared.media.tracks import AudioCodec, PictureCodec, TrackConfig
@@ -215,16 +216,17 @@ def with_record(config: TrackConfig, record: bytes) -> bytes:
 
 
 def read_entry(entry: bytes, track_id: int, timescale: int) -> TrackConfig:
-    """Return a track's description from its sample entry; Mp4Error for an unsupported codec."""
+    """Return a track's description from its sample entry, encrypted or not; Mp4Error for an unsupported codec."""
+    entry, kid = unprotected_entry(bytes(entry))
     head = read_header(entry, 0, len(entry))
     codec = KINDS.get(head.kind)
     if codec is None:
         raise Mp4Error(f"sample entry {head.kind!r} is not supported")
     if head.kind in VISUAL:
         width, height = unpack("HH", entry, head.body + 24, head.end)
-        return TrackConfig(track_id, "video", codec, timescale, bytes(entry), width=width, height=height)
+        return TrackConfig(track_id, "video", codec, timescale, entry, width=width, height=height, kid=kid)
     channels, rate = unpack("HxxxxxxI", entry, head.body + 16, head.end)
     hertz = rate >> 16 or timescale
     if codec == "aac" and has_mpeg_audio(entry):
         codec = "mp3"
-    return TrackConfig(track_id, "audio", codec, timescale, bytes(entry), sample_rate=hertz, channels=channels)
+    return TrackConfig(track_id, "audio", codec, timescale, entry, sample_rate=hertz, channels=channels, kid=kid)

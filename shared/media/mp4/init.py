@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 
+from shared.media.cenc.entry import protected_entry
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, find, full_box, need, unpack
 from shared.media.mp4.entries import aac_config, opus_config, read_entry, video_config
 from shared.media.tracks import TrackConfig
@@ -18,7 +19,7 @@ UNKNOWN = "und"
 
 
 def build_init(tracks: Sequence[TrackConfig]) -> bytes:
-    """Build `ftyp moov` for fragments of these tracks; sample entries are kept byte for byte."""
+    """Build `ftyp moov` for fragments of these tracks; sample entries are kept byte for byte, unless there is a key."""
     header = full_box(b"mvhd", 0, 0, struct.pack(">IIIIIH10x", 0, 0, 1000, 0, 0x10000, 0x100), MATRIX,
                       bytes(24), struct.pack(">I", max(t.track_id for t in tracks) + 1))  # fmt: skip
     traks = [box(b"trak", track_header(t, 0), box(b"mdia", *media_header(t, 0), box(
@@ -30,7 +31,8 @@ def build_init(tracks: Sequence[TrackConfig]) -> bytes:
 
 
 def _empty_table(track: TrackConfig) -> bytes:
-    return box(b"stbl", sample_descriptions([track.sample_entry]), full_box(b"stts", 0, 0, bytes(4)),
+    entry = protected_entry(track.sample_entry, track.kid) if track.kid else track.sample_entry
+    return box(b"stbl", sample_descriptions([entry]), full_box(b"stts", 0, 0, bytes(4)),
                full_box(b"stsc", 0, 0, bytes(4)), full_box(b"stsz", 0, 0, bytes(8)),
                full_box(b"stco", 0, 0, bytes(4)))  # fmt: skip
 

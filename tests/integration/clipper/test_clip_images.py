@@ -177,10 +177,10 @@ async def test_a_clipper_that_stops_gives_its_image_back(
     monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=20))
     real, begun = images.find_frame, threading.Event()
 
-    def slow(path: Path, moment: Fraction | None, stop: threading.Event) -> Any:
+    def slow(path: Path, moment: Fraction | None, stop: threading.Event, key: bytes | None) -> Any:
         begun.set()
         stop.wait(60)
-        return real(path, moment, stop)
+        return real(path, moment, stop, key)
 
     monkeypatch.setattr(images, "find_frame", slow)
     async with desk(nats, tmp_path) as at:

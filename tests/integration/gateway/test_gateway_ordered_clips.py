@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.domain.clips.asked import NewClip
+from services.gateway.domain.clips.clips import NewClip
 from services.gateway.domain.clips.window import ClipRange
 from services.gateway.domain.jobs.jobs import NewJob
 from shared.broker.kv import Bucket

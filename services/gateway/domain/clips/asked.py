@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.gateway.domain.clips.edits import NOTHING, NewEdit
+from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.ranges import NewRange, total
 from services.gateway.domain.clips.window import ClipRange, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.told import Receiver
 from shared.messages.base import Notification
-from shared.messages.clips import ClipCreate, FacadeNote
+from shared.messages.clips import ClipCreate, ClipEncryption, FacadeNote
 from shared.messages.destinations import DestinationSpec
 from shared.messages.edits import PictureEdit
 from shared.messages.images import ImageWish
@@ -35,6 +37,7 @@ class NewClip:
     note: FacadeNote | None = None
     ranges: tuple[NewRange, ...] = ()
     edit: NewEdit = NOTHING
+    encryption: NewEncryption | None = None
 
 
 class Settled(NamedTuple):
@@ -42,10 +45,11 @@ class Settled(NamedTuple):
 
     asked: NewClip
     clip: str
-    ranges: tuple[ReelRange, ...]
+    ranges: Sequence[ReelRange]
     destinations: tuple[DestinationSpec, ...]
     receivers: tuple[Notification, ...]
     edit: PictureEdit | None
+    encryption: ClipEncryption | None
 
 
 def ranges_of(asked: NewClip, job: str) -> tuple[NewRange, ...]:
@@ -73,6 +77,7 @@ def command_of(account: str, job: str, now_ms: int, one: Settled) -> ClipCreate:
         destinations=one.destinations,
         notifications=one.receivers,
         note=asked.note,
-        ranges=one.ranges if asked.ranges else (),
+        ranges=tuple(one.ranges) if asked.ranges else (),
         edit=one.edit,
+        encryption=one.encryption,
     )

@@ -33,6 +33,7 @@ from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord
 from shared.messages.ranges import ReelRange
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
 
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 
@@ -42,6 +43,7 @@ class Outward(NamedTuple):
 
     receivers: Receivers
     destinations: Destinations
+    vault: Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._outward = outward
+        self._receivers = outward.receivers
         self._told = Told(outward.receivers)
+        self._vault = outward.vault
         self._destinations = outward.destinations
         self._bounds = bounds
         self._ranges = Ranges(jetstream, jobs, bounds)
@@ -124,12 +127,13 @@ class Clips:
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
         clips = list(map(ids, range(len(asked))))
         receivers = [self._told.sealed(f"{one.field}.", one.receivers, stored) for one in asked]
-        edits = gathered(partial(one.edit.sealed, self._outward.receivers) for one in asked)
+        edits = gathered(partial(one.edit.sealed, self._receivers) for one in asked)
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
         )
-        settled = zip(asked, clips, map(tuple, ranges), destinations, receivers, edits, strict=True)
+        keys = [one.encryption.sealed(self._vault) if one.encryption else None for one in asked]
+        settled = zip(asked, clips, ranges, destinations, receivers, edits, keys, strict=True)
         now = self._clock.now_ms()
         return [command_of(account, job_id, now, Settled(*one)) for one in settled]
 

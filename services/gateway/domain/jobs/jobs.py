@@ -53,6 +53,7 @@ class NewJob:
     notifications: tuple[Notification, ...] = ()
     on_publish: str = ""
     stream: str = ""
+    encrypted: bool | None = None
 
 
 class Jobs:
@@ -104,6 +105,7 @@ class Jobs:
             static=asked.static,
             entry=EntryPoint() if asked.static and not asked.always_active else None,
             notifications=asked.notifications,
+            encrypted=asked.encrypted,
             stream_key=self._vault.encrypt(stream_key, KEY_PURPOSE),
             passphrase=self._vault.encrypt(secrets.token_hex(16), PASSPHRASE_PURPOSE),
             fields=asked.fields,

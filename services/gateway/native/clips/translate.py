@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from services.gateway.domain.clips.asked import NewClip
+from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.ranges import NewRange
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
@@ -32,7 +33,7 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
     "ranges", "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images",
-    "capture_images", "crop", "overlay", "captions",
+    "capture_images", "crop", "overlay", "captions", "encryption",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
@@ -56,8 +57,8 @@ def clip_of(output: Output, field: str, job: str, shared: Sequence[Receiver] = (
     images = wishes_of(output.images, both=output.capture_images)
     span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
     ranges = ranges_of(output, field, job)
-    edit = edit_of(output, field)
-    return NewClip(field, output.label, span, told, destinations, instant, images, None, ranges, edit)
+    edit, encryption = edit_of(output, field), encryption_of(output, field)
+    return NewClip(field, output.label, span, told, destinations, instant, images, None, ranges, edit, encryption)
 
 
 def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiver] = ()) -> list[NewClip]:
@@ -72,6 +73,16 @@ def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiv
         return clip_of(asked, f"outputs[{position}]", "", shared)
 
     return gathered(partial(one, position, output) for position, output in outputs.items())
+
+
+def encryption_of(output: Output, field: str) -> NewEncryption | None:
+    """Return how an output is to be encrypted; Invalid for Video Cloud, which cannot play it."""
+    asked = output.encryption
+    if asked is None:
+        return None
+    if output.videocloud or any(one.videocloud for one in output.destinations or ()):
+        raise invalid(f"{field}.encryption", "Video Cloud takes no encrypted files")
+    return NewEncryption(asked.kid.lower(), asked.key.get_secret_value().lower())
 
 
 def _check_instant(output: Output, field: str) -> None:

@@ -11,6 +11,7 @@ from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.domain.clips.progress import percent_of
 from services.gateway.native.clips.edits import edit_view
+from services.gateway.native.clips.encryption_models import EncryptionView
 from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import (
     AskedRange,
@@ -58,6 +59,11 @@ def _made(file: ClipFile | Made, zero: Fraction) -> MadeRange:
         in_timecode=file.in_timecode,
         out_timecode=file.out_timecode,
     )
+
+
+def _encryption(request: ClipCreate) -> EncryptionView | None:
+    asked = request.encryption
+    return None if asked is None else EncryptionView(scheme=asked.scheme, kid=asked.kid)
 
 
 def _missing(
@@ -128,8 +134,7 @@ def _of_file(file: ClipFile | None) -> dict[str, Any]:
 
 def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTHING) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
-    request, record = known.request, known.record
-    file = record.file if record else None
+    request, record, file = known.request, known.record, known.record.file if known.record else None
     destinations = destination_views(known, sent)
     media_url = downloads.url(request.clip) if file else None
     playlist_url = downloads.playlist_url(request.account, request.clip)
@@ -156,6 +161,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         ranges=_ranges(request, record),
         **_of_file(file),
         **edit_view(request.edit),
+        encryption=_encryption(request),
         images=image_views(downloads, known),
         delivered=destinations[0].accuracy,
         location=destinations[0].location,

@@ -15,7 +15,7 @@ from shared.messages.live import EndReason, JobState, Protocol, SepState
 from shared.security.secrets import redact_url
 
 LARGEST_EXTRA: Final = 64 * 1024
-_OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static"}
+_OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static", "encrypted"}
 
 
 class JobCreate(BaseModel):
@@ -34,7 +34,9 @@ class JobCreate(BaseModel):
     static: bool = Field(
         default=False, description="A static entry point: activated and deactivated as often as it is needed"
     )
-
+    encrypted: bool | None = Field(
+        None, description="Whether its recording is encrypted in the store; absent: as the installation's setting says"
+    )
     notifications: list[NotificationAsk] = Field(
         [], max_length=16, description="Told of the job's states, of its outputs, and when its clips have finished"
     )
@@ -76,6 +78,7 @@ class JobCreate(BaseModel):
             event_length_s=self.event_length,
             dvr_window_s=self.live_dvr_sliding_window_duration or 0,
             static=self.static,
+            encrypted=self.encrypted,
             fields=self._kept(),
         )
 
@@ -164,6 +167,7 @@ class JobView(BaseModel):
     reconnect_time: int
     event_length: int
     live_dvr_sliding_window_duration: int | None = None
+    encrypted: bool | None = Field(None, description="As asked for; null: as the installation's setting says")
     publishers: list[PublisherView] | None = Field(
         None, description="Who publishes, then who did, 16 at most; null in lists"
     )

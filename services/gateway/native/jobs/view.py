@@ -42,6 +42,7 @@ class JobViews:
             reconnect_time=job.reconnect_time_s,
             event_length=job.event_length_s,
             live_dvr_sliding_window_duration=job.dvr_window_s or None,
+            encrypted=job.encrypted,
         )
         if caller.may("jobs:write") and (secrets := self._addresses.secrets(job)):
             shown.stream_name, shown.srt_url = secrets

@@ -17,7 +17,15 @@ from nats.js import JetStreamContext
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Access, Gone, Stopped, rest, stored
 from services.restreamer.sources.containers.entering import entered
-from services.restreamer.sources.recorded.segments import Clock, Init, Row, local_file, read_packets, read_rows
+from services.restreamer.sources.recorded.segments import (
+    Clock,
+    Init,
+    Row,
+    clear_file,
+    local_file,
+    read_packets,
+    read_rows,
+)
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import MediaError
@@ -27,6 +35,7 @@ from shared.messages.ranges import Selection
 from shared.messages.recordings import RecordingRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.log import newest, read_log
+from shared.security.content_keys import ContentKeys
 
 TRACK: Final = "primary-1"
 WINDOW: Final = Fraction(600)
@@ -58,6 +67,7 @@ class SegmentReader:
     def __init__(self, access: Access, stop: Event) -> None:
         self.access = access
         self.stop = stop
+        self._keys = ContentKeys(access.vault)
         self._key = ""
         self._init = Init(None, None)
         self._rate: Fraction | None = None
@@ -84,8 +94,12 @@ class SegmentReader:
 
     def packets(self, opened: Opened, rows: list[Row]) -> Iterator[Packet]:
         """Yield samples of a segment as packets."""
-        with local_file(self.access.store, opened.segment.key, self.access.limits, self.stop) as path:
-            for packet in read_packets(path, rows):
+        key = opened.segment.key
+        with (
+            local_file(self.access.store, key, self.access.limits, self.stop) as path,
+            clear_file(path, key, self._keys) as clear,
+        ):
+            for packet in read_packets(clear, rows):
                 if self.stop.is_set():
                     raise Stopped
                 yield packet

@@ -13,13 +13,14 @@ from threading import Event
 
 import numpy as np
 
-from services.restreamer.model import FLICKS, Packet, Track
+from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Gone, Limits, stored
 from services.restreamer.sources.containers.tracks import audio_track, video_track
 from shared.errors import MediaError
 from shared.media.bitstream.mpeg_audio import HEADER, read_mpeg_audio
 from shared.media.bitstream.opus import OpusHead
 from shared.media.bitstream.picture_form import pixel_name
+from shared.media.cenc.clear import PROBE, clear_segment, segment_kid
 from shared.media.model import FRAME_CODECS, SampleTable, TrackConfig
 from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import read_fragments
@@ -29,6 +30,7 @@ from shared.media.seams.grid import find_grid
 from shared.media.tracks import SELF_DESCRIBED
 from shared.media.transcode.recorded import colours_of
 from shared.messages.media import SegmentWritten
+from shared.security.content_keys import ContentKeys, KeyUnknown, folder_of
 from shared.store import MediaStore
 from shared.store.local import LocalStore
 
@@ -180,4 +182,23 @@ def local_file(store: MediaStore, key: str, limits: Limits, stop: Event) -> Iter
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
+
+
+@contextlib.contextmanager
+def clear_file(path: Path, key: str, keys: ContentKeys) -> Iterator[Path]:
+    """Yield a segment's file; of an encrypted one, a decrypted one in memory. Raise SourceError without its key."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            kid = segment_kid(file.read(PROBE))
+        data = clear_segment(path.read_bytes(), keys.find(folder_of(key), kid).key) if kid else b""
+    except KeyUnknown as error:
+        raise SourceError(str(error)) from error
+    except (OSError, MediaError) as error:
+        raise Gone("a segment of the recording cannot be read") from error
+    if not kid:
+        yield path
+        return
+    with os.fdopen(os.memfd_create("segment", os.MFD_CLOEXEC), "wb", buffering=0) as file:
+        file.write(data)
         yield Path(f"/proc/self/fd/{file.fileno()}")

@@ -108,20 +108,28 @@ class Gateway:
     admission: flussonic.Admission
 
 
-def make_gateway(service: Service) -> Gateway:
-    """Build the gateway's parts."""
-    settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
-    quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault))
-    allowed, receivers = settings.allowed_networks, Receivers(settings.allowed_networks, vault)
+def _jobs(service: Service, quotas: Quotas) -> Jobs:
+    settings = service.settings
 
     def goes_on(job: JobRecord, at_ms: int) -> bool:
         return job.may_go_on(settings.take_up, settings.retention, at_ms)
 
-    jobs = Jobs(js, service.outbox, vault, clock, quotas, goes_on)
-    restreams = Restreams(js, service.outbox, jobs, Parts(vault, allowed), Contexts(js, vault), clock, quotas)
+    return Jobs(service.js, service.outbox, service.vault, service.clock, quotas, goes_on)
+
+
+def make_gateway(service: Service) -> Gateway:
+    """Build the gateway's parts."""
+    settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
+    quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault))
+    receivers = Receivers(settings.allowed_networks, vault)
+    jobs = _jobs(service, quotas)
+    parts = Parts(vault, settings.allowed_networks)
+    restreams = Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas)
     credentials = Credentials(js, vault, receivers, clock)
-    bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
-    outward = Outward(receivers, Destinations(vault, allowed, credentials.stored), vault)
+    destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
+    timecodes = Timecodes(TimecodeIndex(js, store))
+    bounds = Bounds(js, settings.retention, clock, timecodes)
+    outward = Outward(receivers, destinations, vault)
     clips = Clips(js, service.outbox, jobs, outward, bounds, clock, quotas)
     return Gateway(
         service=service,
@@ -137,14 +145,14 @@ def make_gateway(service: Service) -> Gateway:
         clips=clips,
         ordered=OrderedClips(jobs, clips, outward, bounds, js, service.outbox, clock),
         exports=Exports(js, service.outbox, clock),
-        trials=Trials(js, service.outbox, outward.destinations, clock),
+        trials=Trials(js, service.outbox, destinations, clock),
         restreams=restreams,
         outputs=Outputs(restreams, jobs),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
         streams=flussonic.streams_of(js, jobs, vault, clock, receivers),
         locks=Locks(js),
-        timecodes=bounds.timecodes,
+        timecodes=timecodes,
         admission=flussonic.admission_of(backends_of(settings, clock), vault, clock, settings.on_play),
         pictures=MomentPictures(js, service.outbox, store, clock),
     )

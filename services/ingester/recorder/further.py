@@ -1,7 +1,8 @@
 """Sound tracks after the first: they follow the session's time line, and never decide anything about it.
 
 Their stamps are of the same clock as those of the pictures and the first sound. While it is unclear whether that clock
-has jumped, their packets wait; then each goes where one of the offsets in use puts it nearest to the present.
+has jumped, their packets wait. Then a packet that goes on from the one before it follows that; any other one goes where
+one of the offsets in use puts it nearest to the present.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 
 from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
-from services.ingester.recorder.timing import TimeLine
+from services.ingester.recorder.timing import SLACK, TimeLine
 from shared.media.model import TrackConfig
 
 FAR: Final = 10 * VIDEO_SCALE
@@ -38,6 +39,7 @@ class FurtherSounds:
     configs: dict[int, TrackConfig] = field(default_factory=dict)
     """The newest description of each track that has come, by track id."""
     _grids: dict[int, tuple[TrackConfig, SoundGrid]] = field(default_factory=dict)
+    _ends: dict[int, tuple[int, int | None]] = field(default_factory=dict)
     _waiting: deque[Frame] = field(default_factory=deque)
     _bytes: int = 0
 
@@ -69,7 +71,7 @@ class FurtherSounds:
         while self._waiting:
             frame = self._waiting.popleft()
             self._bytes -= len(frame.payload)
-            time = line.near(frame.dts)
+            time = self._time(frame, line)
             if abs(time - line.now) > FAR:
                 self.dropped += 1
             elif time >= 0:
@@ -79,6 +81,14 @@ class FurtherSounds:
         """Yield the packets that waited to be put on the grid of samples, at the end."""
         for config, grid in self._grids.values():
             yield from _with(config, grid.flush())
+
+    def _time(self, frame: Frame, line: TimeLine) -> int:
+        number, length = frame.config.track_id, frame.duration * VIDEO_SCALE // frame.config.timescale
+        offset, end = self._ends.get(number, (0, None))
+        if end is None or abs(frame.dts + offset - end) > SLACK:
+            offset = line.offset_for(frame.dts)
+        self._ends[number] = offset, frame.dts + offset + length
+        return frame.dts + offset
 
     def _placed(self, frame: Frame, time: int) -> Iterator[FurtherPacket]:
         number, config = frame.config.track_id, self.configs[frame.config.track_id]

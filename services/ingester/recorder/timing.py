@@ -162,10 +162,10 @@ class TimeLine:
         """The time of the newest frame."""
         return max((track.last for track in self._tracks.values() if track.last is not None), default=0)
 
-    def near(self, stamp: int) -> int:
-        """Return the time of a stamp of the encoder's clock: the one nearest to now that an offset in use gives."""
-        offsets = {*self._epochs, *(track.offset for track in self._tracks.values())}
-        return min((stamp + offset for offset in offsets), key=lambda time: abs(time - self.now))
+    def offset_for(self, stamp: int) -> int:
+        """Return the offset in use that puts a stamp of the encoder's clock nearest to now."""
+        offsets = {track.offset for track in self._tracks.values()} or {self._epochs[-1]}
+        return min(offsets, key=lambda offset: abs(stamp + offset - self.now))
 
     def typical(self, kind: Kind) -> int:
         """Return the track's usual step between frames."""

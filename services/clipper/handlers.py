@@ -47,7 +47,7 @@ class Handlers:
 
     async def job(self, event: JobStateChanged) -> None:
         """`live.job.state_changed`."""
-        await self.work.job_changed(event)
+        await self.work.waiting.job_changed(event)
 
     async def sending(self, message: ExportStarted) -> None:
         """`exports.started`."""

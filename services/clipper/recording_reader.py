@@ -33,7 +33,9 @@ from shared.runtime.clock import Clock
 from shared.store import MediaStore
 
 # Job states in which a broadcast is over; a static job in `waiting` is between two broadcasts.
-OVER_STATES: Final = ENDED_STATES | {"waiting"}
+OVER_STATES: Final = ENDED_STATES | {"waiting", "standby"}
+# A job that was cancelled makes no clips that had not been begun.
+DROPPED_STATES: Final = frozenset({"cancelling", "cancelled"})
 # How long a session and its first segments may take to show up when the job says that it is live.
 PATIENCE_MS: Final = 12_000
 # How long to wait for an open session that writes nothing; after that the clip reports a gap.
@@ -70,6 +72,11 @@ class RecordingReader:
                 return timedelta(seconds=1)  # no segment yet that shows when stream time began
             end = part.timeline.to_wall(end) if part.timeline else _wall_of(part.newest, end)
         return timedelta(milliseconds=max(int(end * 1000) - self.clock.now_ms(), 0))
+
+    async def is_dropped(self, order: ClipCreate) -> bool:
+        """Return whether a job was cancelled before the clip was begun."""
+        jobs = [await self._job(part) for part in order.parts]
+        return any(job is not None and job.state in DROPPED_STATES for job in jobs)
 
     async def load(self, order: ClipCreate, *, complete: bool, since_ms: int) -> Footage:
         """Read what the clip is cut from; Rejected when nothing of it was recorded.

@@ -21,6 +21,7 @@ from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed
 from shared.messages.ranges import Gap
 
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
+WAITING: Final[frozenset[VodState]] = frozenset({"waiting", "waiting_finish_live"})
 _RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
 ExportEnd = ExportAborted | ExportDelivered | ExportFailed
 Change = Callable[[ClipRecord], ClipRecord | None]
@@ -62,6 +63,28 @@ def entering(state: VodState, at_ms: int, error: str = "") -> Change:
     return change
 
 
+def settling(order: ClipCreate) -> Change:
+    """Take the range of a clip that was ordered with its job, unless it has ended or has its range."""
+
+    def change(record: ClipRecord) -> ClipRecord | None:
+        if record.state in ENDED or record.request.after_live is None:
+            return None
+        return record.model_copy(update={"request": order})
+
+    return change
+
+
+def dropped(at_ms: int) -> Change:
+    """Cancel a clip that waits for what its job, which was cancelled, will not bring."""
+
+    def change(record: ClipRecord) -> ClipRecord | None:
+        if record.state not in WAITING:
+            return None
+        return entering("cancelled", at_ms, "its live job was cancelled before the clip was begun")(record)
+
+    return change
+
+
 def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
     """Add a finished file, unless the clip has ended or has a more exact one."""
 
@@ -69,6 +92,17 @@ def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
         if record.state in ENDED or (record.file and record.file.accuracy == "frame" and file.accuracy == "segment"):
             return None
         return record.model_copy(update={"file": file, "gaps": gaps, "changed_ms": at_ms})
+
+    return change
+
+
+def progressed(percent: int) -> Change:
+    """Record how far a clip is; it never goes back."""
+
+    def change(record: ClipRecord) -> ClipRecord | None:
+        if record.state in ENDED or record.progress >= percent:
+            return None
+        return record.model_copy(update={"progress": percent})
 
     return change
 

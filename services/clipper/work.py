@@ -8,14 +8,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
+from services.clipper.cutting.progress import Progress
 from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
-from services.clipper.recording_reader import OVER_STATES, RecordingReader
+from services.clipper.progressing import Progressing
+from services.clipper.recording_reader import RecordingReader
 from services.clipper.records import Clips
 from services.clipper.state import (
     ENDED,
@@ -27,13 +30,13 @@ from services.clipper.state import (
     with_delivery,
     with_file,
 )
+from services.clipper.waiting import Waiting
 from shared.broker.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
 from shared.messages.base import Accuracy
 from shared.messages.clips import ClipCancel, ClipCreate, ClipPicture, ClipRecord, ClipRefine, VodState
 from shared.messages.exports import ExportAbort, ExportDeliver, ExportStarted
 from shared.messages.images import ClipImage
-from shared.messages.live import JobStateChanged
 from shared.runtime.logging import get_logger
 from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
@@ -62,25 +65,21 @@ class ClipWork:
     reserve: Reserve
     images: ImageWork
 
+    @property
+    def waiting(self) -> Waiting:
+        """What becomes of clips that wait for their job."""
+        return Waiting(self.clips, self.source, self.outbox)
+
     async def create(self, order: ClipCreate) -> None:
         """Make the fast file and order the exact one; schedule the clip for later when its end lies in the future."""
         if order.instant:  # the gateway plays it from the segments
             record = await self.clips.begin(order, "processing")
             await self._change(record, entering("finished", self.clips.clock.now_ms()))
             return
-        delay = await self.source.until_over(order)
-        record = await self.clips.begin(order, "waiting" if delay else "processing")
-        if record.state in ENDED:
+        due = await self._due(order)
+        if due is None:
             return
-        if delay > AWAY:
-            at_ms = self.clips.clock.now_ms() + int(delay.total_seconds() * 1000)
-            await self._put_off(order, at_ms)
-            delay = await self.source.until_over(order)
-            if delay:  # otherwise its job ended before the record could say that this clip waits for it
-                return
-        if delay:
-            raise NotYet("the end of the clip lies in the future", delay)
-        record = await self._change(record, entering("processing", self.clips.clock.now_ms()))
+        record = await self._change(due, entering("processing", self.clips.clock.now_ms()))
         if record.file is None and not order.ranges:  # a reel of whole segments would show too much at each join
             record = await self._take(record, "segment")
         if record.state in ENDED:
@@ -88,6 +87,26 @@ class ClipWork:
         if record.file is not None:
             await self._announce(record)
         await self.outbox.emit(ClipRefine(account=record.account, clip=record.clip))
+
+    async def _due(self, order: ClipCreate) -> ClipRecord | None:
+        """Return the record of a clip that is to be cut now; None when it waits, or has ended. NotYet."""
+        if await self.waiting.is_held(order):
+            return None
+        delay = await self.source.until_over(order)
+        if await self.waiting.is_dropped(order):
+            return None
+        record = await self.clips.begin(order, "waiting" if delay else "processing")
+        if record.state in ENDED:
+            return None
+        if delay > AWAY:
+            at_ms = self.clips.clock.now_ms() + int(delay.total_seconds() * 1000)
+            await self.waiting.put_off(order, at_ms)
+            delay = await self.source.until_over(order)
+            if delay or await self.waiting.is_dropped(order):
+                return None  # otherwise its job ended before the record could say that this clip waits for it
+        if delay:
+            raise NotYet("the end of the clip lies in the future", delay)
+        return record
 
     async def refine(self, order: ClipRefine) -> None:
         """Make the exact file, which replaces the fast one."""
@@ -105,15 +124,6 @@ class ClipWork:
     async def picture(self, order: ClipPicture) -> None:
         """Make the images, from the exact file, which is delivered meanwhile."""
         await self.images.make(await self.clips.get(order.account, order.clip), self._watched_image)
-
-    async def job_changed(self, event: JobStateChanged) -> None:
-        """Resume the clips that wait for an end that will not come, because their job or its broadcast has ended."""
-        if event.state not in OVER_STATES:
-            return
-        for stored in await self.clips.bucket.items(event.account):
-            parts = stored.value.request.parts
-            if stored.value.state == "waiting" and any(part.event == event.event for part in parts):
-                await self._put_off(stored.value.request, self.clips.clock.now_ms())
 
     async def cancel(self, order: ClipCancel) -> None:
         """Cancel a clip at any stage; a running cut notices within a second."""
@@ -151,19 +161,23 @@ class ClipWork:
         log.warning("clip.failed", clip=clip, reason=reason)
         await self.clips.change(account, clip, entering("failed", self.clips.clock.now_ms(), reason))
 
-    async def _put_off(self, order: ClipCreate, at_ms: int) -> None:
-        """Schedule a clip's command for a time, in place of the time set before."""
-        await self.outbox.schedule(f"clip-{order.clip}", at_ms, order.model_copy(update={"due_ms": at_ms}))
-
     async def _change(self, record: ClipRecord, change: Callable[[ClipRecord], ClipRecord | None]) -> ClipRecord:
         return await self.clips.change(record.account, record.clip, change)
 
     async def _take(self, record: ClipRecord, accuracy: Accuracy) -> ClipRecord:
         """Cut a file and add it to the record. Without one, the clip has ended, or only an exact cut is possible."""
-        made = await self._make(record, accuracy)
-        if made is None:
-            return await self.clips.get(record.account, record.clip)
-        return await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+        made, key = await self._make(record, accuracy), file_key(record, accuracy)
+        try:
+            if made is None:
+                record = await self.clips.get(record.account, record.clip)
+            else:
+                record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+        except Permanent:  # it ended while its file was made, and was deleted
+            await asyncio.to_thread(self.cutter.store.delete, key)
+            raise
+        if record.state in ENDED and (record.file is None or record.file.key != key):
+            await asyncio.to_thread(self.cutter.store.delete, key)
+        return record
 
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
@@ -193,11 +207,12 @@ class ClipWork:
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
         try:
-            made = await self._watched(record, lambda stop: cut(footage, key, stop))
+            made = await self._watched(record, lambda stop: cut(footage, key, stop), accuracy=accuracy)
         except ObjectMissing as error:
             if not footage.keys <= (await self._load(record, accuracy)).keys:
                 raise NotYet("a part of the recording has expired", SOON) from error
-            made = await self._watched(record, lambda stop: cut(footage, key, stop, lost=True))
+            again = partial(cut, footage, key, lost=True)
+            made = await self._watched(record, lambda stop: again(stop=stop), accuracy=accuracy)
         return replace(made, gaps=footage.missing(made.ranges, made.gaps)) if made else None
 
     async def _watched_image(
@@ -211,12 +226,15 @@ class ClipWork:
         work: Callable[[threading.Event], T],
         ends: frozenset[VodState] = ENDED,
         stopping: Callable[[], bool] = lambda: False,
+        accuracy: Accuracy | None = None,
     ) -> T | None:
         """Run `work` in a thread; stop it when the clip is gone or in one of the states `ends`, or nobody waits for it.
 
-        NotYet when `stopping`, which is for work that is soon done again.
+        `accuracy`: the file that it makes, of whose progress is told. NotYet when `stopping`, which is for work that is
+        soon done again.
         """
-        stop = threading.Event()
+        stop = Progress()
+        told = Progressing(self.clips, record, accuracy) if accuracy else None
         task = asyncio.create_task(asyncio.to_thread(work, stop))
         try:
             while not (await asyncio.wait({task}, timeout=LOOK.total_seconds()))[0]:
@@ -226,6 +244,8 @@ class ClipWork:
                     stored = await self.clips.bucket.get(f"{record.account}.{record.clip}")
                     if stored is None or stored.value.state in ends:
                         stop.set()
+                    elif told is not None:
+                        await told.look(stop.done)
             if stop.is_set():
                 task.exception()  # only that it was stopped, which is known
                 return None

@@ -20,6 +20,7 @@ from services.gateway.delivery.downloads import Downloads
 from services.gateway.delivery.moments.pictures import MomentPictures
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips, Outward
+from services.gateway.domain.clips.ordered import OrderedClips
 from services.gateway.domain.clips.timecode_search import TimecodeIndex
 from services.gateway.domain.clips.timecodes import Timecodes
 from services.gateway.domain.destinations.destinations import Destinations
@@ -31,12 +32,14 @@ from services.gateway.domain.locks import Locks
 from services.gateway.domain.quotas import Limits, Quotas
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.recordings import Recordings
+from services.gateway.domain.restreams.outputs import Outputs
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.restreams import Restreams
 from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.domain.subscriptions.sweep import Sweep
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
+from services.gateway.facades.brightcove.output_view import OutputViews
 from services.gateway.facades.brightcove.view import Views as BrightcoveViews
 from services.gateway.facades.cdnetworks.tasks import Tasks
 from services.gateway.facades.flussonic import parts as flussonic
@@ -91,9 +94,11 @@ class Gateway:
     cdn_accounts: CdnAccounts
     jobs: Jobs
     clips: Clips
+    ordered: OrderedClips
     exports: Exports
     trials: Trials
     restreams: Restreams
+    outputs: Outputs
     webhooks: Webhooks
     deliveries: Deliveries
     streams: flussonic.Streams
@@ -114,11 +119,13 @@ def make_gateway(service: Service) -> Gateway:
 
     jobs = Jobs(js, service.outbox, vault, clock, quotas, goes_on)
     parts = Parts(vault, settings.allowed_networks)
+    restreams = Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas)
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
     timecodes = Timecodes(TimecodeIndex(js, store))
     bounds = Bounds(js, settings.retention, clock, timecodes)
     outward = Outward(receivers, destinations, vault)
+    clips = Clips(js, service.outbox, jobs, outward, bounds, clock, quotas)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
@@ -130,10 +137,12 @@ def make_gateway(service: Service) -> Gateway:
         credentials=credentials,
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
         jobs=jobs,
-        clips=Clips(js, service.outbox, jobs, outward, bounds, clock, quotas),
+        clips=clips,
+        ordered=OrderedClips(jobs, clips, outward, bounds, js, service.outbox, clock),
         exports=Exports(js, service.outbox, clock),
         trials=Trials(js, service.outbox, destinations, clock),
-        restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
+        restreams=restreams,
+        outputs=Outputs(restreams, jobs),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
         streams=flussonic.streams_of(js, jobs, vault, clock, receivers),
@@ -183,6 +192,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         ClipPlayback(delivery, gateway.clips),
         downloads,
         BrightcoveViews(addresses, downloads, vault),
+        OutputViews(vault),
         JobViews(gateway.jobs, addresses),
         recordings,
         Tasks(gateway.restreams, gateway.receivers),
@@ -191,8 +201,8 @@ def web_of(gateway: Gateway) -> FastAPI:
         flussonic.Sinks(gateway.webhooks),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
-        gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
-        gateway.restreams, gateway.webhooks, gateway.deliveries,
+        gateway.jobs, gateway.clips, gateway.ordered, gateway.exports, gateway.trials,
+        gateway.restreams, gateway.outputs, gateway.webhooks, gateway.deliveries,
         gateway.timecodes, gateway.pictures, gateway.admission,
     )  # fmt: skip
 
@@ -200,9 +210,10 @@ def web_of(gateway: Gateway) -> FastAPI:
 def serve(gateway: Gateway) -> Lifespan:
     """Register the handlers of live jobs, and return the lifespan of the HTTP server."""
     service, public = gateway.service, gateway.public
-    handlers = Handlers(gateway.jobs)
+    handlers = Handlers(gateway.jobs, gateway.ordered)
     service.handle(durables.GATEWAY_STARTED, handlers.started)
     service.handle(durables.GATEWAY_ENDED, handlers.ended)
+    service.handle(durables.GATEWAY_JOBS, handlers.job)
     service.handle(durables.GATEWAY_FINISH, handlers.finish)
 
     @contextlib.asynccontextmanager

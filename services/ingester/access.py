@@ -30,6 +30,7 @@ log = get_logger()
 LOOK_UP: Final = timedelta(milliseconds=1500)
 LOOK_UPS: Final = 16
 """Simultaneous requests to the broker."""
+INACTIVE: Final = "the entry point is not active: PUT /v1/jobs/{id}/activate lets its encoder in"
 UNKNOWN: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
 R = TypeVar("R", bound=Record)
@@ -121,6 +122,8 @@ class Access:
         return self._entry(job)
 
     def _entry(self, job: JobRecord) -> AdmittedJob:
+        if job.is_inactive and not job.ended:
+            raise PublishRefused(INACTIVE, "over").about(job.account, job.event)
         if not self._takes(job):
             stage = job.state if job.ended else "being stopped"
             raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over").about(

@@ -10,11 +10,11 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from services.notifier.events import Happening
+from services.notifier.named import named_in, naming
 from services.notifier.sender import Recipient
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed, Unavailable
-from shared.messages.clips import ClipEvent
 from shared.messages.notifications import DeliveryRecord, WebhookEndpoint
 from shared.messages.subscriptions import SubscribedEvent
 from shared.runtime.logging import get_logger
@@ -51,11 +51,12 @@ class Addresses:
         if isinstance(event, SubscribedEvent) and event.subscription:
             url = self.opened(event.subscription.url)
             subscription = event.subscription.model_copy(update={"url": url}) if url else None
-            return replace(happening, event=event.model_copy(update={"subscription": subscription}))
-        if not isinstance(event, ClipEvent) or not event.notifications:
+            event = event.model_copy(update={"subscription": subscription})
+            happening = replace(happening, event=event)
+        if not (named := named_in(event)):
             return happening
-        wishes = tuple(n.model_copy(update={"url": url}) for n in event.notifications if (url := self.opened(n.url)))
-        return replace(happening, event=event.model_copy(update={"notifications": wishes}))
+        wishes = tuple(n.model_copy(update={"url": url}) for n in named if (url := self.opened(n.url)))
+        return replace(happening, event=naming(event, wishes))
 
     def sealed(self, url: str) -> str:
         """Return a URL encrypted, as it is stored."""
@@ -87,7 +88,8 @@ class Addresses:
             url = self.opened(record.target)
             if not url:
                 raise DestinationFailed("the receiver's URL can't be read", final=True)
-            return Recipient(url, account_secret(self._vault, record.account))
+            secret = account_secret(self._vault, record.account)
+            return Recipient(url, secret, record.account, record.credentials)
         stored = await self._bucket.get(f"{record.account}.{record.endpoint}")
         if stored is None:
             raise DestinationFailed("the endpoint was deleted", final=True)

@@ -11,6 +11,7 @@ from services.notifier.lanes import Lanes
 from services.notifier.relay import Relay
 from services.notifier.retries import DEFAULT, Policy
 from services.notifier.sender import Sender
+from services.notifier.tokens import Tokens
 from services.notifier.traffic import Traffic
 from services.notifier.wording import Wording
 from shared.broker import buckets
@@ -25,6 +26,7 @@ from shared.broker.durables import (
     NOTIFIER_TELL,
 )
 from shared.broker.kv import Bucket
+from shared.messages.credentials import CredentialRecord
 from shared.messages.notifications import DeliveryRecord, LaneRecord
 from shared.runtime.service import Service
 from shared.security.netguard.http import GuardedTransport
@@ -40,7 +42,8 @@ def build(service: Service, policy: Policy = DEFAULT) -> None:
     addresses = Addresses(service.js, service.vault)
     settings = service.settings
     transport = GuardedTransport(settings.allowed_networks, verify=trusting(settings.ca_file))
-    sender = Sender(transport, service.clock, policy)
+    tokens = Tokens(Bucket(service.js, buckets.CREDENTIALS, CredentialRecord), service.vault, transport, service.clock)
+    sender = Sender(transport, service.clock, policy, tokens)
     courier = Courier(deliveries, lanes, addresses, sender, Traffic(), service.outbox, service.clock, policy)
     wording = Wording(addresses, Contexts(service.js), settings.base_url)
     fanout = Fanout(deliveries, lanes, addresses, wording, service.outbox, service.clock, policy)

@@ -89,6 +89,7 @@ class Fanout:
             endpoint=receiver.endpoint,
             url=redact_url(receiver.url),
             target="" if receiver.endpoint else self._addresses.sealed(receiver.url),
+            credentials=receiver.credentials,
             type=happening.type,
             resource=happening.resource,
             payload=said.payload,

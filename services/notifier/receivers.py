@@ -8,19 +8,18 @@ from typing import Any
 
 from services.notifier.events import Happening, digest
 from services.notifier.forms import FORMS, STANDARD
-from shared.messages.clips import ClipEvent, ClipStateChanged, NotifyEvent, SegmentAccurateReady
+from services.notifier.named import happened, named_in
+from shared.messages.base import NotifyEvent
 from shared.messages.notifications import WebhookEndpoint
 from shared.messages.subscriptions import SubscribedEvent, Subscription
-
-OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver of one event. `notify` is the event that a one-off receiver of clips asked for.
+    """A receiver of one event. `notify` is the event that a receiver asked for which a request names.
 
-    A subscription or an endpoint names the form of its receiver, an endpoint with `options` for it; all others get
-    Standard Webhooks.
+    Each names the form in which it is told, an endpoint with `options` for it. `credentials` is the id of those that
+    give the token for its requests.
     """
 
     url: str
@@ -29,6 +28,7 @@ class Receiver:
     subscription: Subscription | None = None
     endpoint_form: str = STANDARD
     options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    credentials: str = ""
 
     @property
     def form(self) -> str:
@@ -71,18 +71,7 @@ def _one_off(happening: Happening) -> Iterator[Receiver]:
     event = happening.event
     if isinstance(event, SubscribedEvent) and event.subscription:
         yield Receiver(event.subscription.url, subscription=event.subscription)
-    if not isinstance(event, ClipEvent):
-        return
-    happened = _notify_events(event)
-    for wish in event.notifications:
-        if wish.event in happened:
-            yield Receiver(wish.url, notify=wish.event)
-
-
-def _notify_events(event: ClipEvent) -> set[NotifyEvent]:
-    """Return an event's names in clip requests."""
-    if isinstance(event, SegmentAccurateReady):
-        return {"first_segment_uploaded"}
-    if not isinstance(event, ClipStateChanged):
-        return set()
-    return {"state_changed", "output_finished"} if event.state in OUTPUT_FINISHED else {"state_changed"}
+    names = happened(event)
+    for wish in named_in(event):
+        if wish.event in names:
+            yield Receiver(wish.url, notify=wish.event, endpoint_form=wish.form, credentials=wish.credentials or "")

@@ -16,6 +16,7 @@ import httpx
 from services.notifier.forms import Form
 from services.notifier.retries import Outcome, Policy
 from services.notifier.signature import headers
+from services.notifier.tokens import Tokens
 from shared.errors import ReelayError
 from shared.runtime.clock import Clock
 from shared.security.netguard.http import GuardedTransport, read_at_most
@@ -23,21 +24,28 @@ from shared.security.netguard.http import GuardedTransport, read_at_most
 AGENT: Final = "Reelay-Webhooks/1"
 BODY_LIMIT: Final = 16 * 1024
 BODY_WITHIN: Final = timedelta(seconds=1)
+UNAUTHORIZED: Final = 401
 LONGEST_RETRY_AFTER: Final = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The URL of a receiver, which may hold user and password, and the secret that signs its requests."""
+    """The URL of a receiver, which may hold user and password, and the secret that signs its requests.
+
+    `credentials`: the id of those of `account` that give the token for its requests; empty: it wants none.
+    """
 
     url: str
     secret: str
+    account: str = ""
+    credentials: str = ""
 
 
 class Sender:
     """Posts payloads. Follows no redirect, keeps no cookie and no connection, reads at most `BODY_LIMIT` bytes."""
 
-    def __init__(self, transport: GuardedTransport, clock: Clock, policy: Policy) -> None:
+    def __init__(self, transport: GuardedTransport, clock: Clock, policy: Policy, tokens: Tokens) -> None:
+        self._tokens = tokens
         self._transport = transport
         self._clock = clock
         self._policy = policy
@@ -59,6 +67,8 @@ class Sender:
         seconds = self._policy.whole.total_seconds()
         try:
             async with asyncio.timeout(seconds):
+                if target.credentials:
+                    return await self._with_token(target, delivery, body, form)
                 return await self._post(target, delivery, body, form)
         except TimeoutError:
             return Outcome(error=f"no answer within {seconds:g} s")
@@ -70,7 +80,21 @@ class Sender:
         except ReelayError as error:  # refused by netguard, or the host name is not found
             return Outcome(error=str(error)[:300], reached=False)
 
-    async def _post(self, target: Recipient, delivery: str, body: bytes, form: Form) -> Outcome:
+    async def _with_token(self, target: Recipient, delivery: str, body: bytes, form: Form) -> Outcome:
+        """Send with a token; with another one, once, when the receiver refuses it."""
+        times, refused = self._times(), ""
+        for last in (False, True):
+            token = await self._tokens.of(target.account, target.credentials, target.url, times, refused=refused)
+            outcome = await self._post(target, delivery, body, form, token)
+            if outcome.status != UNAUTHORIZED or last:
+                break
+            refused = token
+        return outcome
+
+    def _times(self) -> httpx.Timeout:
+        return httpx.Timeout(self._policy.whole.total_seconds(), connect=self._policy.connect.total_seconds())
+
+    async def _post(self, target: Recipient, delivery: str, body: bytes, form: Form, token: str = "") -> Outcome:
         fields = {
             "content-type": "application/json",
             "user-agent": AGENT,
@@ -79,10 +103,10 @@ class Sender:
             "connection": "close",
         }
         url, basic = _split_login(target.url)
-        signed = basic | headers(target.secret, delivery, self._clock.now_ms(), body)
-        times = httpx.Timeout(self._policy.whole.total_seconds(), connect=self._policy.connect.total_seconds())
+        login = {"authorization": f"Bearer {token}"} if token else basic
+        signed = login | headers(target.secret, delivery, self._clock.now_ms(), body)
         request = httpx.Request(
-            "POST", url, headers=fields | signed, content=body, extensions={"timeout": times.as_dict()}
+            "POST", url, headers=fields | signed, content=body, extensions={"timeout": self._times().as_dict()}
         )
         response = await self._transport.handle_async_request(request)
         said = b""

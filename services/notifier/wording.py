@@ -43,7 +43,8 @@ class Wording:
             return await self._subscribed(happening, receiver.subscription)
         if receiver.form == STANDARD:
             return Said(payload(happening, receiver.notify, self.base_url))
-        return self._said(receiver.form, happening, {"server": self.base_url, **receiver.options})
+        options = {"notify": receiver.notify, **receiver.options}
+        return self._said(receiver.form, happening, {"server": self.base_url, **options})
 
     async def _subscribed(self, happening: Happening, subscription: Subscription) -> Said | None:
         context = await self.contexts.of(happening.event.account, subscription)

@@ -14,8 +14,8 @@ def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
     named = () if news.state in ACTIVE else tuple(target.target for target in record.spec.targets)
     return RestreamStateChanged(
         account=record.account, restream=record.restream, run=record.run, number=news.number, at_ms=news.at_ms,
-        subscription=record.spec.subscription, name=record.spec.name, state=news.state, reason=news.reason,
-        targets=record.spec.targets,
+        subscription=record.spec.subscription, output=record.spec.output, name=record.spec.name, state=news.state,
+        reason=news.reason, targets=record.spec.targets,
         missed=tuple(name for name in named if name not in record.reached),
         broken=tuple(name for name in named if name in record.broken),
     )  # fmt: skip
@@ -27,7 +27,8 @@ def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> Re
         return None
     return RestreamWarned(
         account=record.account, restream=record.restream, run=record.run, number=command.at_ms, at_ms=command.at_ms,
-        subscription=command.subscription, text=f"The command {command.verb} changed nothing: {why}",
+        subscription=command.subscription, output=record.spec.output,
+        text=f"The command {command.verb} changed nothing: {why}",
         refused=command.command, targets=record.spec.targets,
     )  # fmt: skip
 

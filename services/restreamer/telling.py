@@ -106,7 +106,7 @@ class Telling:
         self.number = max(now_ms, self.number + 1)
         return {
             "account": record.account, "restream": record.restream, "run": record.run, "number": self.number,
-            "at_ms": now_ms, "subscription": record.spec.subscription,
+            "at_ms": now_ms, "subscription": record.spec.subscription, "output": record.spec.output,
         }  # fmt: skip
 
     def warned(self, record: RestreamRecord, report: Warned) -> None:
@@ -168,7 +168,7 @@ def job_of(record: RestreamRecord, item: int | None) -> str | None:
     if item is None:
         return record.spec.live.event if record.spec.live else None
     source = record.spec.items[item].source if item < len(record.spec.items) else None
-    return source.location if source and source.kind == "recording" else None
+    return source.location if source and source.kind in {"recording", "job"} else None
 
 
 def shown(status: TargetStatus) -> TargetStatus:

@@ -51,13 +51,16 @@ def ended(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> Ev
 def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
     """Return the timers that must be set: `reconnect_time` after the last session, `event_length` after the first.
 
-    An event that has ended has none; while a session is live there is no reconnect timer.
+    Of a static entry point, those of this activation. An event that has ended has none; while a session is live there
+    is no reconnect timer.
     """
-    if job.ended:
+    if job.ended or job.is_inactive:
         return ()
     found = []
-    over = [span for span in timers.sessions if span.ended_ms is not None]
-    if over and len(over) == len(timers.sessions):
+    since_ms, first_ms = (job.entry.activated_ms, job.entry.first_ms) if job.entry else (0, timers.first_ms)
+    sessions = [span for span in timers.sessions if span.ended_ms is None or span.ended_ms >= since_ms]
+    over = [span for span in sessions if span.ended_ms is not None]
+    if over and len(over) == len(sessions):
         last = max(over, key=lambda span: span.ended_ms or 0)
         at_ms = (last.ended_ms or 0) + job.reconnect_time_s * 1000
         finish = LiveFinish(
@@ -65,8 +68,8 @@ def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
             resumed=last.resumed,
         )  # fmt: skip
         found.append(_timer(reconnect_name(job.event), finish))
-    if job.event_length_s and timers.first_ms is not None:
-        at_ms = timers.first_ms + job.event_length_s * 1000
+    if job.event_length_s and first_ms is not None:
+        at_ms = first_ms + job.event_length_s * 1000
         finish = LiveFinish(account=job.account, event=job.event, reason="event_length", at_ms=at_ms)
         found.append(_timer(length_name(job.event), finish))
     return tuple(found)

@@ -133,7 +133,8 @@ STREAMS: tuple[StreamSpec, ...] = (
         EVENTS,
         tuple(every(model) for model in (
             live.SessionStarted, live.SessionEnded, live.SessionWarned, live.JobStateChanged, media.HourClosed,
-            media.RecordingExpired, clips.ClipStateChanged, clips.SegmentAccurateReady, clips.FrameAccurateReady,
+            media.RecordingExpired, clips.ClipStateChanged, clips.ClipProgressed,
+            clips.SegmentAccurateReady, clips.FrameAccurateReady,
             exports.ExportStarted, exports.ExportProgressed, exports.ExportDelivered, exports.ExportFailed,
             exports.ExportAborted, restreams.RestreamStateChanged, restreams.RestreamTargetChanged,
             restreams.RestreamFileStarted, restreams.RestreamWarned,
@@ -190,6 +191,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.GATEWAY_FINISH, "gateway", live.LiveFinish),
     _event(durables.GATEWAY_STARTED, "gateway", live.SessionStarted),
     _event(durables.GATEWAY_ENDED, "gateway", live.SessionEnded),
+    _event(durables.GATEWAY_JOBS, "gateway", live.JobStateChanged, max_deliver=50),
     _event(durables.SCHEDULER_STARTED, "scheduler", live.SessionStarted),
     _event(durables.SCHEDULER_ENDED, "scheduler", live.SessionEnded),
     _event(durables.SCHEDULER_JOBS, "scheduler", live.JobStateChanged),
@@ -221,7 +223,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
 BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.JOBS, "gateway", readers=("ingester", "archiver", "clipper", "scheduler", "restreamer")),
     BucketSpec(buckets.KEYS, "gateway", readers=("ingester",)),
-    BucketSpec(buckets.CREDENTIALS, "gateway", readers=("exporter", "restreamer")),
+    BucketSpec(buckets.CREDENTIALS, "gateway", readers=("exporter", "restreamer", "notifier")),
     BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.NONCES, "gateway"),
     BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),

@@ -71,6 +71,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(live.SessionWarned, "event", EVENTS, ("ingester",)),
     Channel(live.JobStateChanged, "event", EVENTS, ("gateway",)),
     Channel(clips.ClipStateChanged, "event", EVENTS, ("clipper",)),
+    Channel(clips.ClipProgressed, "event", EVENTS, ("clipper",)),
     Channel(clips.SegmentAccurateReady, "event", EVENTS, ("clipper",)),
     Channel(clips.FrameAccurateReady, "event", EVENTS, ("clipper",)),
     Channel(exports.ExportStarted, "event", EVENTS, ("exporter",)),

@@ -24,6 +24,18 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+NotifyEvent = Literal["first_segment_uploaded", "output_finished", "state_changed", "rtmp_output_state_changed"]
+
+
+class Notification(Record):
+    """A receiver that a request names, and that is notified of what it makes: a clip, or a live job and its outputs."""
+
+    url: str = Field(max_length=3072, description="Sealed: many receivers' URLs hold a token")
+    event: NotifyEvent = "state_changed"
+    credentials: str | None = Field(None, max_length=128, description="Id of those that give tokens")
+    form: str = Field("standard", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="How it is told")
+
+
 class Message(Record):
     """A command or an event. `channel` names its channel in contracts/asyncapi.yaml.
 

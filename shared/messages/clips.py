@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.messages.base import AccountId, Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.base import (
+    AccountId,
+    Accuracy,
+    HexId,
+    Message,
+    Millis,
+    Notification,
+    Record,
+    Sha256,
+    StoreKey,
+)
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
-from shared.messages.ranges import Gap, MadeRange, ReelRange, Seconds, Selection
+from shared.messages.ranges import AfterLive, Gap, MadeRange, ReelRange, Seconds, Selection
 
 VodState = Literal[
     "waiting_finish_live",
@@ -23,7 +34,6 @@ VodState = Literal[
     "failed",
     "error",
 ]
-NotifyEvent = Literal["first_segment_uploaded", "output_finished", "state_changed"]
 LONGEST_CLIP = timedelta(hours=48)
 LONGEST_WAIT = timedelta(days=7)
 """How far ahead a clip's end may lie."""
@@ -33,14 +43,6 @@ MOST_RANGES = 100
 """How many ranges a reel joins at most."""
 RANGE_LIFE = LONGEST_WAIT + timedelta(days=3)
 """How long a clip holds its source range at most, whatever becomes of it."""
-
-
-class Notification(Record):
-    """A receiver that is notified of this one clip."""
-
-    url: str = Field(max_length=3072, description="Sealed: many receivers' URLs hold a token")
-    event: NotifyEvent = "state_changed"
-    credentials: str | None = Field(None, max_length=128)
 
 
 class FacadeNote(Record):
@@ -91,7 +93,11 @@ class ClipCreate(ClipMessage):
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
     encryption: ClipEncryption | None = Field(None, description="Of the files; absent: they are clear")
     note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
+    zero: Seconds = Field(Fraction(0), description="Stream time at which the activation began that it is of")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
+    after_live: AfterLive | None = Field(None, description="Ordered with its job, which goes on: no range is known yet")
+    settled: bool = Field(default=False, description="Ordered with its job, which has ended: its range is known by now")
+    refused: str = Field("", max_length=1024, description="Why a settled clip has no range: it fails")
     ranges: tuple[ReelRange, ...] = Field(
         (), max_length=MOST_RANGES, description="Of a reel, in the order in which they play; `selection` is the first's"
     )
@@ -106,8 +112,9 @@ class ClipCreate(ClipMessage):
 
     @property
     def dedup_id(self) -> str:
-        """Return one id per clip, and one per time that it was put off to."""
-        return f"clip-create-{self.clip}-{self.due_ms}" if self.due_ms else f"clip-create-{self.clip}"
+        """Return one id per clip, one when its range is settled, and one per time that it was put off to."""
+        again = f"-{self.due_ms}" if self.due_ms else "-settled" if self.settled else ""
+        return f"clip-create-{self.clip}{again}"
 
 
 class ClipRefine(ClipMessage):
@@ -204,6 +211,7 @@ class ClipRecord(Record):
         (), description="Those that have been begun; some may be made after the clip's end"
     )
     deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
+    progress: int = Field(0, ge=0, le=100, description="Percent, as of the last time that it was told")
     error: str = Field("", max_length=1024)
 
 
@@ -234,6 +242,23 @@ class ClipEvent(ClipMessage):
     gaps: tuple[Gap, ...] = ()
     deliveries: tuple[ClipDelivery, ...] = ()
     error: str = ""
+
+
+class ClipProgressed(ClipMessage):
+    """More of a clip is made; told every few seconds at most, of clips that take longer."""
+
+    channel: ClassVar[str] = "clips.progressed"
+
+    event: HexId
+    label: str = ""
+    accuracy: Accuracy
+    percent: int = Field(ge=0, le=100)
+    at_ms: Millis
+
+    @property
+    def dedup_id(self) -> str:
+        """Return one id per percent."""
+        return f"clip-progress-{self.clip}-{self.percent}"
 
 
 class ClipStateChanged(ClipEvent):

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from shared.messages.base import AccountId, HexId, Millis, Record
-from shared.messages.live import JobState
+from shared.messages.base import AccountId, HexId, Millis, Notification, Record
+from shared.messages.live import JobState, SepState
 from shared.runtime.settings import TakeUp
 
 Ending = Literal["", "away", "asked", "length"]
@@ -20,6 +20,17 @@ class StateChange(Record):
 
     state: JobState
     at_ms: Millis
+    sep_state: SepState = "none"
+
+
+class EntryPoint(Record):
+    """The activations of a static entry point: publishers are admitted while it is active."""
+
+    state: Literal["inactive", "active", "deactivating"] = "inactive"
+    number: int = Field(0, ge=0, description="Counts activations")
+    activated_ms: Millis = 0
+    first_ms: Millis | None = Field(None, description="When this activation's first frame arrived")
+    origin_ms: int = Field(0, ge=0, description="Stream time of that frame")
 
 
 class ClosedSession(Record):
@@ -60,6 +71,8 @@ class JobRecord(Record):
         0, ge=0, le=86_400, description="Sliding window of live_dvr_sliding_window_duration; 0: all"
     )
     static: bool = False
+    entry: EntryPoint | None = Field(None, description="None: not a static entry point, or one that is always active")
+    notifications: tuple[Notification, ...] = Field((), max_length=16)
     session: HexId | None = Field(None, description="The session that publishes, or published last")
     open_sessions: tuple[HexId, ...] = Field((), max_length=256, description="Begun and, as far as is known, not over")
     closed_sessions: tuple[ClosedSession, ...] = Field((), max_length=64, description="The last ones that are over")
@@ -80,9 +93,28 @@ class JobRecord(Record):
         return self.state in ENDED_STATES
 
     @property
+    def broadcast_over(self) -> bool:
+        """Return whether nothing more is recorded, or, of a static job, nothing of the broadcast that was last."""
+        return self.ended or (self.state in {"waiting", "standby"} and self.session is not None)
+
+    @property
+    def sep_state(self) -> SepState:
+        """Return the state of a static entry point: ready when nothing is in progress, whether active or not."""
+        if not self.static:
+            return "none"
+        if self.ended:
+            return "cancelled" if self.state == "cancelled" else "finished"
+        return "deactivation_in_progress" if self.entry and self.entry.state == "deactivating" else "ready"
+
+    @property
+    def is_inactive(self) -> bool:
+        """Return whether a static entry point admits no publisher because it is not active."""
+        return self.entry is not None and self.entry.state != "active"
+
+    @property
     def accepts_publisher(self) -> bool:
         """Return whether a publisher may connect or continue."""
-        return self.state in {"standby", "waiting", "processing", "disconnected"}
+        return self.state in {"standby", "waiting", "processing", "disconnected"} and not self.is_inactive
 
     def may_go_on(self, take_up: TakeUp, kept: timedelta, at_ms: int) -> bool:
         """Return whether an encoder that connects at `at_ms` resumes a finished job, while its recording is kept.

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from shared.messages.base import HexId, Message, Millis
+from shared.messages.base import HexId, Message, Millis, Notification
 
 Protocol = Literal["rtmp", "srt"]
 EndReason = Literal["disconnected", "unpublished", "silent", "bad_media", "stopped", "disk_full", "replaced", "killed"]
@@ -24,6 +24,16 @@ JobState = Literal[
 ]
 
 
+SepState = Literal[
+    "none",
+    "ready",
+    "pending_activation",
+    "activation_in_progress",
+    "pending_deactivation",
+    "deactivation_in_progress",
+    "cancelled",
+    "finished",
+]
 RESUMED = "0; when the session went on after it had been declared over, a number that rises each time"
 
 
@@ -122,6 +132,8 @@ class JobStateChanged(LiveMessage):
     at_ms: Millis
     name: str = Field("", max_length=512)
     revision: int = Field(ge=0, description="Counts the job's states, from 0")
+    sep_state: SepState = Field("none", description="Of a static entry point")
+    notifications: tuple[Notification, ...] = Field((), description="Receivers that the job's own request names")
 
     @property
     def dedup_id(self) -> str:

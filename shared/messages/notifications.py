@@ -107,6 +107,7 @@ class DeliveryRecord(Record):
     endpoint: HexId | None = Field(None, description="None: a one-off receiver named in a request")
     url: str = Field(description="For people: without password and query")
     target: str = Field("", max_length=3072, description="The sealed URL of a one-off receiver")
+    credentials: str = Field("", max_length=32, description="Id of those that give the token for its requests")
     type: str = Field(description="The event's channel")
     resource: str = Field(description="The id of what the event is about")
     payload: dict[str, Any]

@@ -45,6 +45,17 @@ class ReelRange(Record):
     live: bool
     recorded_to: Seconds | None = None
     wait: bool = False
+    zero: Seconds = Field(Fraction(0), description="Stream time at which the activation began that it is of")
+
+
+class AfterLive(Record):
+    """The range of a clip that was ordered with its job, as it was asked for: it is resolved when the job has ended."""
+
+    clock: Literal["stream", "wall", "timecode"] | None = Field(None, description="None: the last seconds")
+    start: str | None = Field(None, max_length=64, description="s as n or n/d, or a timecode")
+    end: str | None = Field(None, max_length=64, description="s as n or n/d, or a timecode")
+    duration: Seconds | None = None
+    names: tuple[str, str, str] = Field(description="Of start, end and duration in the request, for errors")
 
 
 class Gap(Record):

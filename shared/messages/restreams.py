@@ -11,14 +11,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from shared.messages.base import AccountId, HexId, Message, Millis, Record
+from shared.messages.outputs import OutputOf
 from shared.messages.subscriptions import SubscribedEvent, Subscription
 
 FLICKS = 705_600_000  # a second
-MOST_ITEMS = 500
-MOST_TARGETS = 32
-MOST_RANGES = 64
-WIDEST, HIGHEST = 7680, 4320
-LONGEST = 86_400 * 366  # s
+MOST_ITEMS, MOST_TARGETS, MOST_RANGES = 500, 32, 64
+WIDEST, HIGHEST, LONGEST = 7680, 4320, 86_400 * 366  # pixels, s
 
 Sealed = Annotated[str, StringConstraints(max_length=3072)]
 Shown = Annotated[str, StringConstraints(max_length=2048)]
@@ -35,10 +33,10 @@ TargetState = Literal["connecting", "ready", "live", "waiting", "failed", "remov
 class Source(Record):
     """The location of a file: a sealed http(s) URL, s3://bucket/key, a library path, or the id of a clip or live event.
 
-    `recording` plays an event from its first frame, `live` plays a running one from its newest keyframe.
+    `recording` plays an event from its first frame, `live` a session from its newest keyframe, `job` all until its end.
     """
 
-    kind: Literal["url", "s3", "library", "clip", "recording", "live"]
+    kind: Literal["url", "s3", "library", "clip", "recording", "live", "job"]
     location: Sealed
     shown: Shown = Field(description="For people: without password, query or token")
     credentials: str = Field("", max_length=128, description="Name of stored credentials, for s3")
@@ -117,6 +115,7 @@ class RestreamSpec(Playlist):
     name: str = Field("", max_length=256)
     targets: tuple[Target, ...] = Field(min_length=1, max_length=MOST_TARGETS)
     tries: int = Field(3, ge=0, le=100, description="Calls to a target before it is paused for longer")
+    output: OutputOf | None = Field(None, description="The live job that it is an output of")
 
 
 class PlaylistCursor(Record):
@@ -197,6 +196,7 @@ class RestreamEvent(RestreamMessage, SubscribedEvent):
     run: int
     number: int = Field(ge=0)
     at_ms: Millis
+    output: OutputOf | None = None
 
     @property
     def dedup_id(self) -> str:

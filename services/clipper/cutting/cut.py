@@ -13,6 +13,7 @@ from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rat
 from services.clipper.cutting.joined import joins
 from services.clipper.cutting.plan import Candidate, CutPlan, Missing
 from services.clipper.cutting.prints import Print
+from services.clipper.cutting.progress import ALL, WRITING, Share, note
 from services.clipper.cutting.render import Rendered, render
 from services.clipper.cutting.samples import Spool
 from services.clipper.cutting.sound import make_sounds, sound_differs
@@ -72,12 +73,12 @@ def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
         raise MixedConfigs("the range joins streams of different codecs")
     with Spool(out.parent) as spool:
         if not spans:
-            return _write(plan.fast, None, out, spool, stop or Event())
+            return _write(plan.fast, None, out, spool, stop or Event(), ALL)
         configs = [span.video.config for span in spans]
         entries = list(dict.fromkeys(config.sample_entry for config in configs))
         parts = [copied_part(span, span.frames, entries.index(span.video.config.sample_entry)) for span in spans]
         rendered = Rendered(tuple(parts), configs[0], tuple(entries[1:]))
-        return _write(plan.fast, rendered, out, spool, stop or Event())
+        return _write(plan.fast, rendered, out, spool, stop or Event(), ALL)
 
 
 def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
@@ -92,15 +93,18 @@ def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
         return replace(_write(plan.exact, rendered, out, spool, stop), exact=True)
 
 
-def _write(selection: Candidate, rendered: Rendered | None, out: Path, spool: Spool, stop: Event) -> CutResult:
+def _write(
+    selection: Candidate, rendered: Rendered | None, out: Path, spool: Spool, stop: Event, share: Share = WRITING
+) -> CutResult:
     tracks: list[MovieTrack] = []
     if rendered is not None:
         tracks.append(video_track(rendered.parts, selection.spans, rendered.config, rendered.extra_entries))
     sounds = make_sounds(selection.spans, spool, stop, joined=joins(selection) > 0)
     tracks += sounds
     spool.flush()
+    whole = sum(int(track.samples.size.sum()) for track in tracks)
     try:
-        movie = write_movie(out, tracks, window=(Fraction(0), selection.duration), tick=_halt(stop))
+        movie = write_movie(out, tracks, window=(Fraction(0), selection.duration), tick=_halt(stop, share, whole))
     except Mp4Error as error:
         raise CutError(f"clip cannot be written: {error}") from error
     return _result(selection, rendered, movie, tuple(len(sound.samples) for sound in sounds))
@@ -141,8 +145,9 @@ def _summary(parts: Sequence[VideoPart]) -> list[CutPart]:
     return found
 
 
-def _halt(stop: Event) -> Callable[[int], None]:
-    def check(_: int) -> None:
+def _halt(stop: Event, share: Share, whole: int) -> Callable[[int], None]:
+    def check(written: int) -> None:
+        note(stop, share, written, whole)
         if stop.is_set():
             raise Stopped("stopped while writing")
 

@@ -26,6 +26,7 @@ from services.clipper.cutting.gops import (
 )
 from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.prints import Print, fingerprint
+from services.clipper.cutting.progress import RENDERING, note
 from services.clipper.cutting.samples import SampleReader, Spool
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import break_link, join_sample
@@ -157,6 +158,11 @@ class _Renderer:
     def _add(self, part: VideoPart) -> None:
         self.parts.append(part)
         self.done += len(part.at)
+        self._note(0)
+
+    def _note(self, more: int) -> None:
+        """Record how many frames are made, `more` of the part in work."""
+        note(self.stop, RENDERING, self.done + more, sum(len(span.frames) for span in self.spans))
 
     def _broken(self, span: ClipSpan, rows: Int64s, reader: SampleReader) -> None:
         """Copy a CRA picture, marked as a broken link."""
@@ -186,6 +192,7 @@ class _Renderer:
             sizes.append(len(payload))
             order.append(picture.frame)
             sync.append(picture.sync)
+            self._note(len(order))
         if sorted(order) != list(range(len(rows))):
             raise CutError(f"encoder gave {len(order)} pictures for {len(rows)} frames")
         self._add(

@@ -60,13 +60,13 @@ async def only_tracks(delivery: Delivery, entries: Sequence[IndexEntry], part: s
 def with_sounds(variants: Sequence[Variant]) -> str | None:
     """Return the multivariant playlist of pictures, which come best first, with the sounds that go with them.
 
-    None where the best variant has no pictures, or one sound alone, which then stays with them. Sounds of one codec are
-    a group, and each variant stands once for each group: a player leaves out those whose codecs it does not know. The
-    first sound of a group is its default.
+    None where there is one sound alone, which then stays with the pictures. Sounds of one codec are a group, and each
+    variant stands once for each group: a player leaves out those whose codecs it does not know. The first sound of a
+    group is its default, and what plays where there are no pictures.
     """
     best = variants[0]
     tracks = [track for track in best.tracks if track.kind == "audio"]
-    if len(tracks) <= 1 or not best.width:
+    if len(tracks) <= 1:
         return None
     sounds = [Sound(track, _part(best.uri, f"a{track.track_id}")) for track in tracks]
     groups: dict[str, list[Sound]] = {}
@@ -78,19 +78,25 @@ def with_sounds(variants: Sequence[Variant]) -> str | None:
         for number, group in enumerate(groups.values(), 1)
         for place, sound in enumerate(group)
     ]
-    pictures = [_pictures(variant) for variant in variants if variant.width]
     lines = [
         replace(variant, codecs=",".join(filter(None, (variant.codecs, codec))), group=f"sound-{number}")
-        for number, codec in enumerate(groups, 1)
-        for variant in pictures
+        for number, (codec, group) in enumerate(groups.items(), 1)
+        for variant in (_pictures(variants) or [replace(best, uri=group[0].uri, codecs="")])
     ]
     return variant_lines(lines, media)
 
 
-def _pictures(variant: Variant) -> Variant:
-    """Return a variant without its sound."""
-    video = [track for track in variant.tracks if track.kind == "video"]
-    return replace(variant, uri=_part(variant.uri, PICTURES), codecs=codecs_of(video))
+def _pictures(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variants that have pictures, without their sound."""
+    return [
+        replace(
+            variant,
+            uri=_part(variant.uri, PICTURES),
+            codecs=codecs_of(track for track in variant.tracks if track.kind == "video"),
+        )
+        for variant in variants
+        if variant.width
+    ]
 
 
 def _part(uri: str, part: str) -> str:

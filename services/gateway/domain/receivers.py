@@ -36,7 +36,7 @@ class Receivers:
         if "@" in parts.netloc:
             raise invalid(field, "go with a URL without user and password")
         if record.type != "http":
-            raise invalid(field, f"are of type {record.type}; notifications take http")
+            raise invalid(field, f"are of type {record.type}; notifications take http or oauth")
         try:
             password = self._vault.decrypt(record.secret, CREDENTIAL_PURPOSE) if record.secret else ""
         except SecretUnreadable as error:

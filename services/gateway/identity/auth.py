@@ -38,6 +38,11 @@ class Caller:
         """Return whether the key has a scope: itself, by a scope that implies it, or as an admin key."""
         return bool(self.scopes & ({scope, "admin"} | _IMPLIED.get(scope, frozenset())))
 
+    def needs(self, scope: Scope) -> None:
+        """Raise Denied when the key lacks a scope."""
+        if not self.may(scope):
+            raise Denied(f"this needs a key with the scope {scope}")
+
 
 def key_text(request: Request) -> str:
     """Return the key from `X-API-KEY`, or from `Authorization: Bearer`; empty when there is none."""

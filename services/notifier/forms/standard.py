@@ -7,7 +7,10 @@ from typing import Any, Final
 
 from services.notifier.events import Happening
 from services.notifier.forms.form import Context, Form, Opened, Words
-from shared.messages.clips import ClipEvent, NotifyEvent
+from services.notifier.named import state_of
+from shared.messages.base import NotifyEvent
+from shared.messages.clips import ClipEvent
+from shared.messages.restreams import RestreamEvent
 from shared.runtime.clock import rfc3339
 
 MOST_GAPS: Final = 100
@@ -15,6 +18,7 @@ MOST_GAPS: Final = 100
 _PRIVATE: Final[dict[str, Any]] = {
     "notifications": True, "note": True, "key": True, "file": {"key"},
     "subscription": True, "refused": True, "target": {"url"}, "targets": {"__all__": {"url"}},
+    "output": {"notifications"},
 }  # fmt: skip
 
 
@@ -52,7 +56,7 @@ def encode(payload: dict[str, Any]) -> bytes:
 def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> dict[str, Any]:
     """Return the body of a delivery.
 
-    A receiver named in a clip's request, for `notify`, also gets the clip with the names of GET /v1/vods/{jvod_id}.
+    A receiver that a request names, for `notify`, also gets the clip as GET /v1/vods/{jvod_id} names it, or the job.
     """
     data = happening.event.model_dump(mode="json", exclude=_PRIVATE)
     if len(data.get("gaps", ())) > MOST_GAPS:
@@ -60,6 +64,13 @@ def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> 
     body: dict[str, Any] = {"type": happening.type, "timestamp": rfc3339(happening.at_ms), "data": data}
     if notify and isinstance(happening.event, ClipEvent):
         body |= {"event": notify} | _vod(happening.event, base_url)
+    elif notify and isinstance(happening.event, RestreamEvent):
+        output = happening.event.output
+        told = {"job_id": output.job if output else None, "rtmp_out_id": happening.event.restream}
+        body |= {"event": notify, "state": state_of(happening.event)} | told
+    elif notify:
+        told = {name: data[name] for name in ("state", "sep_state") if name in data}
+        body |= {"event": notify, "job_id": data.get("event")} | told
     return body
 
 

@@ -18,6 +18,7 @@ from services.restreamer.sources.local import checked_id, local_file
 from services.restreamer.sources.mp4.demux import mp4_or
 from services.restreamer.sources.origins.files import read_all
 from services.restreamer.sources.pictures import PictureCache, StillImage
+from services.restreamer.sources.recorded.followed import FollowedJob
 from services.restreamer.sources.recorded.live import LiveMedia
 from services.restreamer.sources.recorded.recordings import RecordingMedia
 from services.restreamer.sources.remote import Remote, Tell
@@ -38,6 +39,8 @@ def open_media(
         return RecordingMedia(checked_id(location), access, stop)
     if source.kind == "live":
         return LiveMedia(checked_id(location), access, stop)
+    if source.kind == "job":
+        return FollowedJob(checked_id(location), access, stop)
     if source.kind in {"url", "s3"}:
         return Remote(source, location, access, stop, tell, readers).media()
     file = local_file(source, location, access, stop)

@@ -14,17 +14,21 @@ from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import Colour
 from shared.media.bitstream.nal import split_sample
 from shared.media.bitstream.records import length_size_of, video_codec
-from shared.media.bitstream.sei import CONTENT_LIGHT, MASTERING_DISPLAY, picked
+from shared.media.bitstream.sei import CONTENT_LIGHT, MASTERING_DISPLAY, TRANSFER, picked
 from shared.media.mp4.boxes import box, children, read_header
 from shared.media.mp4.entries import VISUAL_BODY
 from shared.media.tracks import TrackConfig
 
 MDCV, CLLI, COLR = b"mdcv", b"clli", b"colr"
-_SIZES = {MDCV: 24, CLLI: 4}
+_TOLD = (MASTERING_DISPLAY, CONTENT_LIGHT, TRANSFER)
+_SIZES = {MDCV: 24, CLLI: 4, COLR: 11}
 
 
 def scene_boxes(config: TrackConfig, sample: bytes) -> dict[bytes, bytes]:
-    """Return the content of mdcv and clli that a key frame tells; empty without, or where it makes no sense."""
+    """Return the content of mdcv, clli and colr that a key frame tells; empty without, or where it makes no sense.
+
+    A transfer that is preferred to that of the parameter sets counts: HLG told to decoders that do not know it.
+    """
     try:
         if config.codec == "av1":
             found = dict(filter(None, map(_of_obu, av1.split_obus(sample))))
@@ -32,11 +36,17 @@ def scene_boxes(config: TrackConfig, sample: bytes) -> dict[bytes, bytes]:
             found = {}
         else:
             codec = video_codec(config)
-            told = dict(picked(codec, split_sample(sample, length_size_of(config)), (MASTERING_DISPLAY, CONTENT_LIGHT)))
+            told = dict(picked(codec, split_sample(sample, length_size_of(config)), _TOLD))
             found = {MDCV: told.get(MASTERING_DISPLAY, b""), CLLI: told.get(CONTENT_LIGHT, b"")}
+            found[COLR] = _preferred(config, told.get(TRANSFER, b""))
     except BitstreamError:
         return {}
     return {kind: content for kind, content in found.items() if len(content) == _SIZES[kind]}
+
+
+def _preferred(config: TrackConfig, message: bytes) -> bytes:
+    colour = colour_of(config)
+    return colour_box(colour._replace(transfer=message[0])) if colour is not None and message else b""
 
 
 def with_boxes(config: TrackConfig, boxes: Mapping[bytes, bytes], *, instead: bool = True) -> TrackConfig:

@@ -157,7 +157,7 @@ async def test_a_clip_is_whole_or_says_what_it_lacks_when_the_log_was_behind(
         assert gaps(ended) == ([(4, 2)] if named else []), "a range beyond the event's end is not missing"
 
 
-@pytest.mark.parametrize("state", ["finished", "cancelled", "waiting"])
+@pytest.mark.parametrize("state", ["finished", "waiting"])
 async def test_a_waiting_clip_is_taken_up_when_its_job_ends(
     nats: NatsServer, tmp_path: Path, first: Recording, state: JobState
 ) -> None:

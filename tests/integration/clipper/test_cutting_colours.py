@@ -46,7 +46,7 @@ CASES: dict[str, tuple[Spec, str, tuple[int, int, int], bool]] = {
     "hlg": (Spec("hevc", pixels="yuv420p10le", options=HLG), ".flv", (9, 18, 9), False),
     "hlg, told by sei": (
         Spec(pixels="yuv420p10le", encoder="alternative-transfer=arib-std-b67", options=TEN_BITS),
-        ".ts", (9, 14, 9), False,
+        ".ts", (9, 18, 9), False,
     ),
     "sd, long pixels": (Spec(options=SD), ".ts", (6, 6, 6), False),
     "full range": (Spec(options=FULL), ".flv", (1, 13, 1), False),

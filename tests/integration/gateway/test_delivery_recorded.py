@@ -40,7 +40,7 @@ def record(server: HlsServer, event: str, source: Path, origin_ms: int, kind: st
     recorded = Recorded(server.store.begin(f"{prefix}/init-0.mp4").parent)
     recorded.clock.pass_ms(origin_ms)
     recorded.run(kind, pieces(source.read_bytes()))
-    zero = recorded.segments[0].keyframes[0]
+    zero = next(iter(recorded.segments[0].keyframes), 0)
     session = session.model_copy(update={"zero": zero, "lead": recorded.lead})
     late = START_MS + origin_ms - recorded.first_frame_ms[0]  # all of it came at once, when its end had been made
     return [

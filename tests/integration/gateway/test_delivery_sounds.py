@@ -15,6 +15,7 @@ from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from tests.integration.gateway.test_delivery_recorded import record
 from tests.integration.ingester.test_recorder_sound_tracks import without
+from tests.support import media_streams
 from tests.support.framecode import AUDIO_RATE, ffmpeg
 from tests.support.hls_check import attributes, read_media
 from tests.support.hls_media import play
@@ -100,6 +101,24 @@ async def test_each_rendition_plays_alone_and_all_keep_time(server: HlsServer, t
         assert alone == muxed[number]
         assert alone[1] - number * BEEP_STEP == pytest.approx(AUDIO_RATE, abs=1200)
     assert await asyncio.to_thread(played, server.url(event)) == (SECONDS * FPS, 3)
+
+
+async def test_sounds_without_pictures_are_renditions_too(server: HlsServer, tmp_path: Path) -> None:
+    radio = tmp_path / "radio.ts"
+    media_streams.run("-v", "error", "-i", "pipe:", "-map", "0:a", "-c", "copy", "-f", "mpegts", radio,
+                      data=several("eng", "deu"))  # fmt: skip
+    event = await recorded(server, tmp_path, radio.read_bytes())
+    media, variants = listed(await server.text(server.url(event)))
+    assert [(m["LANGUAGE"], m["URI"]) for m in media] == [
+        ("en", "primary-1-dvr-a2.m3u8"), ("de", "primary-1-dvr-a3.m3u8"),
+    ]  # fmt: skip
+    assert [(v["CODECS"], uri) for v, uri in variants] == [
+        ("mp4a.40.2", "primary-1-dvr-a2.m3u8"), ("ac-3", "primary-1-dvr-a3.m3u8"),
+    ]  # fmt: skip
+    for number in range(2):
+        beeps = await asyncio.to_thread(sound, server.url(event, f"primary-1-dvr-a{number + 2}.m3u8"))
+        assert len(beeps) >= 5
+        assert beeps[1] - beeps[0] == pytest.approx(AUDIO_RATE, abs=4)
 
 
 async def test_one_sound_stays_with_the_pictures(server: HlsServer, tmp_path: Path) -> None:

@@ -72,12 +72,13 @@ async def test_a_request_fans_out_to_commands_that_are_exact(api: Gateway) -> No
 
 async def test_a_clip_of_a_static_job_between_two_streams_waits_for_no_later_one(api: Gateway) -> None:
     job = str((await api.job(static=True))["id"])
+    await api.parts.jobs.activate("main", job)
     session = await api.publish(job)
     await api.unpublish(job, session)
     await api.until_state(job, "disconnected")
     over = LiveFinish(account="main", event=job, session=session, reason="reconnect_time", at_ms=api.clock.now_ms())
     await api.parts.jobs.finish(over)
-    await api.until_state(job, "waiting")
+    await api.until_state(job, "standby")
     command = await clip_of(api, job, stream_start_time=4, duration=3600, wait=True)
     assert command.live  # so that the clipper ends it at the request
     assert not command.wait

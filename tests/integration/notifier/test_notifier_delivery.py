@@ -23,7 +23,7 @@ from services.notifier.retries import Policy
 from services.notifier.traffic import PER_RECEIVER
 from services.scheduler.app import build as build_scheduler
 from shared.broker.streams import EVENTS
-from shared.messages.clips import Notification
+from shared.messages.base import Notification
 from shared.messages.live import SessionStarted
 from shared.messages.notifications import DeliveryRecord, LaneEntry, NotificationReplay
 from shared.security.secrets import Vault

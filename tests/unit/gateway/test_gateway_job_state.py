@@ -9,6 +9,7 @@ import pytest
 
 from services.gateway.domain.errors import StateConflict
 from services.gateway.domain.jobs import state as job_state
+from services.gateway.domain.jobs.entering import HISTORY
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 from shared.runtime.settings import TakeUp
@@ -166,7 +167,7 @@ def test_thousands_of_reconnects_stay_bounded_and_old_news_stays_old() -> None:
         job = apply(job, begins(session, 2000 + 20 * number), ends(session, 2010 + 20 * number))
     assert job.state == "disconnected"
     assert job.revision == 1400
-    assert len(job.history) == job_state.HISTORY
+    assert len(job.history) == HISTORY
     assert len(job.closed_sessions) == job_state.REMEMBERED_SESSIONS
     assert apply(job, begins(sessions[0], 2000), ends(sessions[0], 2010)) is job
     JobRecord.model_validate_json(job.model_dump_json())

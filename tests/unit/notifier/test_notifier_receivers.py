@@ -15,7 +15,8 @@ from services.notifier.forms.standard import MOST_GAPS, encode, payload
 from services.notifier.receivers import Receiver, chosen, receivers_of
 from shared.broker.subjects import CHANNELS, Channel, subject_of
 from shared.errors import Permanent
-from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, Notification, SegmentAccurateReady
+from shared.messages.base import Notification
+from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, SegmentAccurateReady
 from shared.messages.exports import (
     ExportAborted,
     ExportDelivered,

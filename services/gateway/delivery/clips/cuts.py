@@ -96,7 +96,7 @@ def _rank(track: Track) -> tuple[bool, str]:
 
 def _is_over(job: JobRecord) -> bool:
     """Return whether nothing more is recorded; a static job in `waiting` is between two broadcasts."""
-    return job.state in ENDED_STATES or job.state == "waiting"
+    return job.state in ENDED_STATES or job.state == "waiting" or job.broadcast_over
 
 
 async def _span(index: LiveIndex, track: Track, order: ClipCreate, job: JobRecord) -> tuple[Span, Clocks | None]:

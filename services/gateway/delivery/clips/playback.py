@@ -106,6 +106,8 @@ class ClipPlayback:
     async def _cut(self, account: str, clip: str) -> Cut:
         """Return what a clip plays: the segments of its range, or of its ranges one after the other."""
         known = await self._clip(account, clip)
+        if known.request.after_live is not None:
+            raise NotReady("the clip is made when its live job has ended")
         cuts: list[Cut] = []
         for position, order in enumerate(known.request.parts):
             cuts.append(await self._range(order, position, _until(known, position)))

@@ -26,7 +26,7 @@ REMEMBERED_CLOCKS: Final = 10_000
 
 
 class Bounds:
-    """Reads the times of recordings, which are kept for `retention` after their end."""
+    """Reads the times of recordings, which are kept for `retention`; of a static entry point, its last activation's."""
 
     def __init__(
         self, jetstream: Callable[[], JetStreamContext], retention: timedelta, clock: Clock, timecodes: Timecodes
@@ -39,16 +39,19 @@ class Bounds:
 
     async def of(self, job: JobRecord, last: SegmentWritten | None) -> Recording:
         """Return a recording's times; Invalid when nothing was published, or it is no longer kept."""
-        first = await self.first_frame(job.account, job.event)
+        first = await self.first_frame(job.account, job.event) if job.entry is None else job.entry.first_ms
         if first is None:
             raise invalid("", "nothing has been published to this job yet", code="STREAM_NOT_STARTED")
         now = self._clock.now_ms()
         publishing = not job.ended and (bool(job.open_sessions) or job.media_end_ms is None)
-        live = not job.ended and job.state != "waiting"
+        live = not job.broadcast_over
         end = now if publishing else job.finished_ms or job.media_end_ms or now
         if not live and now - end > self._retention / timedelta(milliseconds=1):
             raise invalid("", "the recording of this job is no longer kept", code="RECORDING_EXPIRED")
-        return self._up_to(Recording(job.created_ms, first, end, Fraction(0), live, publishing), last)
+        created, zero = job.created_ms, Fraction(0)
+        if job.entry is not None:  # what was recorded before this activation is no part of its stream
+            created, zero = job.entry.activated_ms, Fraction(job.entry.origin_ms, 1000)
+        return self._up_to(Recording(created, first, end, Fraction(0), live, publishing, zero), last)
 
     def _up_to(self, recording: Recording, last: SegmentWritten | None) -> Recording:
         """Add the recording's end in stream time; an encoder's clock and ours drift apart within hours."""
@@ -57,7 +60,7 @@ class Bounds:
         placed = locate(last)
         end_ms = max(recording.end_ms, int(placed.wall_end * 1000))
         since = Fraction(end_ms, 1000) - placed.wall_end if recording.publishes else Fraction(0)
-        return replace(recording, end_ms=end_ms, stream_end=placed.end + max(since, Fraction(0)))
+        return replace(recording, end_ms=end_ms, stream_end=placed.end - recording.zero + max(since, Fraction(0)))
 
     async def first_frame(self, account: str, event: str) -> int | None:
         """Return when the event's first frame arrived (ms since the epoch), None before that; it never changes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple, get_args
@@ -17,33 +18,25 @@ from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.ranges import NewRange, Ranges, check_together, total
 from services.gateway.domain.clips.window import ClipRange, TimecodeRange
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
-from services.gateway.domain.errors import StateConflict, gathered, invalid, no_such
+from services.gateway.domain.errors import StateConflict, gathered, no_such
 from services.gateway.domain.jobs.jobs import Jobs
-from services.gateway.domain.lists.lists import CLIP_STATE, clips_list
+from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Time, Wanted
 from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.soon import soon
+from services.gateway.domain.told import Receiver, Told
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
-from shared.messages.clips import (
-    ClipCancel,
-    ClipCreate,
-    ClipDelete,
-    ClipRecord,
-    FacadeNote,
-    Notification,
-    NotifyEvent,
-    VodState,
-)
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, FacadeNote, VodState
 from shared.messages.images import ImageWish
+from shared.messages.ranges import ReelRange
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 
-NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 
 
@@ -53,15 +46,6 @@ class Outward(NamedTuple):
     receivers: Receivers
     destinations: Destinations
     vault: Vault
-
-
-class Receiver(NamedTuple):
-    """A receiver of a clip's notifications: its field in the request, its URL, what it is notified of, its login."""
-
-    field: str
-    url: str
-    event: NotifyEvent
-    credentials: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +83,8 @@ class KnownClip:
         """The state that clients see."""
         if self.record and self.record.state in ENDED:
             return self.record.state
-        return "cancelling" if self.cancelling else self.record.state if self.record else "waiting"
+        waiting: VodState = "waiting_finish_live" if self.request.after_live else "waiting"
+        return "cancelling" if self.cancelling else self.record.state if self.record else waiting
 
     @property
     def created_ms(self) -> int:
@@ -131,8 +116,7 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._receivers = outward.receivers
-        self._vault = outward.vault
+        self._told, self._vault = Told(outward.receivers), outward.vault
         self._destinations = outward.destinations
         self._bounds = bounds
         self._ranges = Ranges(jetstream, jobs, bounds)
@@ -144,13 +128,24 @@ class Clips:
         self, account: str, job_id: str, asked: Sequence[NewClip], ids: Callable[[int], str]
     ) -> list[ClipCreate]:
         """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
-        self._quotas.outputs(len(asked))
         await self._jobs.get(account, job_id)
         ranges = await self._ranges.resolve(account, [_ranges_of(one, job_id) for one in asked])
         for one, parts in zip(asked, ranges, strict=True):
             check_together(one.field, parts)
+        commands = await self.prepared(account, job_id, asked, ranges, ids)
+        async with self.room(account, commands):
+            await asyncio.gather(*(self._outbox.emit(command) for command in commands))
+        return commands
+
+    async def prepared(
+        self, account: str, job_id: str, asked: Sequence[NewClip], ranges: Sequence[Sequence[ReelRange]],
+        ids: Callable[[int], str],
+    ) -> list[ClipCreate]:  # fmt: skip
+        """Check receivers and destinations, and return the commands; Invalid."""
+        self._quotas.outputs(len(asked))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
-        clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
+        clips = list(map(ids, range(len(asked))))
+        receivers = [self._told.sealed(f"{one.field}.", one.receivers, stored) for one in asked]
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
@@ -168,16 +163,14 @@ class Clips:
                 asked_duration=total(parts),
                 recorded_to=parts[0].recorded_to,
                 wait=any(part.wait for part in parts),
+                zero=parts[0].zero,
                 **self._files(one),
                 destinations=destinations[position],
                 notifications=receivers[position],
                 note=one.note,
-                ranges=parts if one.ranges else (),
+                ranges=tuple(parts) if one.ranges else (),
             )
             commands.append(command)
-        known = partial(self.going.knows, account)
-        async with self._quotas.room(account, "clips in work", partial(self._going, account), clips, known):
-            await asyncio.gather(*(self._outbox.emit(command) for command in commands))
         return commands
 
     def _files(self, asked: NewClip) -> dict[str, Any]:
@@ -185,27 +178,15 @@ class Clips:
         encryption = asked.encryption.sealed(self._vault) if asked.encryption else None
         return {"instant": asked.instant, "images": asked.images, "encryption": encryption}
 
+    def room(self, account: str, commands: Sequence[ClipCreate]) -> AbstractAsyncContextManager[None]:
+        """Return the block in which commands may be sent; TooMany when the account has too many clips in work."""
+        clips, known = [command.clip for command in commands], partial(self.going.knows, account)
+        return self._quotas.room(account, "clips in work", partial(self._going, account), clips, known)
+
     async def _going(self, account: str) -> frozenset[str]:
         """Return the clips in work, and those that no clipper has taken up yet."""
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
-
-    def _sealed(self, asked: NewClip, stored: Stored) -> tuple[Notification, ...]:
-        """Check a clip's receivers and return them with sealed URLs; Invalid."""
-        found = dict.fromkeys(Notification(url=self._url_of(one, stored), event=one.event) for one in asked.receivers)
-        if len(found) > NOTIFICATIONS:
-            raise invalid(f"{asked.field}.notifications", f"a clip has at most {NOTIFICATIONS}")
-        return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
-
-    def _url_of(self, asked: Receiver, stored: Stored) -> str:
-        """Return a receiver's checked URL, with the user and password that its credentials give; Invalid."""
-        url = self._receivers.checked(f"{asked.field}.url", asked.url, login=True)
-        if asked.credentials is None:
-            return url
-        record = stored.named(asked.credentials)
-        if record is None:
-            raise invalid(f"{asked.field}.credentials", "there are no credentials of this name (POST /v1/credentials)")
-        return self._receivers.with_login(f"{asked.field}.credentials", url, record)
 
     async def find(self, account: str, clip: str) -> KnownClip:
         """Return an account's clip; NotFound when it has none of this id."""
@@ -248,6 +229,15 @@ class Clips:
         zero_ms = await self._bounds.first_frame(account, event) or 0
         spans = [needed(part, zero_ms) for part in parts if part.event == event]
         return any(first < end_ms and last > start_ms for first, last in spans)
+
+    async def ordered_with(self, account: str, event: str) -> list[ClipCreate]:
+        """Return the clips that were ordered with a job, and wait for its end."""
+        loose = await self._loose(account)
+        idents = await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: "waiting_finish_live"}))
+        records = await self.list.read(account, idents)
+        known = {clip: KnownClip(record.request, record) for clip, record in records.items()} | loose
+        waiting = [one for one in known.values() if one.request.event == event and one.request.after_live]
+        return [one.request for one in waiting if one.state == "waiting_finish_live"]
 
     async def delete(self, account: str, clip: str) -> bool:
         """Request a clip's removal; return whether it is done already. NotFound, or StateConflict while in work."""

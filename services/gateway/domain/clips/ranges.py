@@ -64,7 +64,9 @@ class Ranges:
 
     async def _of_job(self, account: str, job: str, asked: Sequence[NewRange]) -> dict[str, ReelRange]:
         footage = await self._footage(account, job, asked[0])
-        settled = await self._bounds.timecodes.settle(account, job, [one.range for one in asked])
+        settled = await self._bounds.timecodes.settle(
+            account, job, [one.range for one in asked], footage.recording.zero
+        )
         made = gathered(partial(_resolved, *pair, footage) for pair in zip(asked, settled, strict=True))
         return {one.field: found for one, found in zip(asked, made, strict=True)}
 
@@ -110,4 +112,5 @@ def _resolved(asked: NewRange, span: ClipRange | Invalid, footage: _Footage) -> 
         live=not footage.job.ended,  # a static job between two streams, too: nothing from after the request is in it
         recorded_to=locate(footage.last).end if footage.last else None,
         wait=window.wait,
+        zero=footage.recording.zero,
     )

@@ -71,7 +71,8 @@ class TimecodeRange:
 class Recording:
     """The times of a recording, ms since the epoch: `end_ms` is its end so far; `live`: more may follow.
 
-    `stream_end` is that end in stream time (s). While an encoder `publishes`, both are the present.
+    `stream_end` is that end in stream time (s). While an encoder `publishes`, both are the present. `zero` is where the
+    stream's time begins in that of the whole recording: not 0 in an activation of a static entry point.
     """
 
     created_ms: int
@@ -80,6 +81,7 @@ class Recording:
     stream_end: Fraction
     live: bool
     publishes: bool = True
+    zero: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,19 @@ def resolve(asked: ClipRange, recording: Recording) -> Window:
         if asked.duration is None:
             raise invalid(names.duration, "is needed, alone or with one of the start and end fields")
         _check_length(names.duration, asked.duration)
-        return Window(_last(recording, asked.duration), asked.duration, wait=False)
-    start, end, length, blamed = _ends(asked)
-    _check_length(blamed, length)
+        return Window(_moved(_last(recording, asked.duration), recording), asked.duration, wait=False)
+    start, end, length = points(asked)
     wait = _check_bounds(asked, recording, asked.clock, start, end)
     held: Held = "both" if asked.duration is None else "end" if asked.start is None else "start"
-    return Window(Selection(clock=asked.clock, start=start, end=end, held=held), length, wait)
+    return Window(_moved(Selection(clock=asked.clock, start=start, end=end, held=held), recording), length, wait)
+
+
+def _moved(selection: Selection, recording: Recording) -> Selection:
+    """Return a selection in the stream time of the whole recording."""
+    if selection.clock == "wall" or not recording.zero:
+        return selection
+    moved = {"start": selection.start + recording.zero, "end": selection.end + recording.zero}
+    return selection.model_copy(update=moved)
 
 
 def _last(recording: Recording, duration: Fraction) -> Selection:
@@ -115,6 +124,15 @@ def _last(recording: Recording, duration: Fraction) -> Selection:
         return Selection(clock="wall", start=end - duration, end=end, held="end")
     end = max(recording.stream_end, SHORTEST_CLIP)
     return Selection(clock="stream", start=max(end - duration, Fraction(0)), end=end, held="end")
+
+
+def points(asked: ClipRange) -> tuple[Fraction, Fraction, Fraction]:
+    """Return start, end and length of a range by a clock, as far as they do not depend on a recording; Invalid."""
+    if asked.duration is not None and asked.duration <= 0:
+        raise invalid(asked.names.duration, "must be more than 0")
+    start, end, length, blamed = _ends(asked)
+    _check_length(blamed, length)
+    return start, end, length
 
 
 def _ends(asked: ClipRange) -> tuple[Fraction, Fraction, Fraction, str]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import StateConflict, no_such
+from services.gateway.domain.jobs import activation
 from services.gateway.domain.jobs import state as job_state
 from services.gateway.domain.jobs.publishers import Publishers
 from services.gateway.domain.lists.lists import JOB_UNTOLD, UNTOLD, jobs_list
@@ -23,7 +24,8 @@ from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Permanent
-from shared.messages.jobs import ENDED_STATES, JobRecord, StateChange
+from shared.messages.base import Notification
+from shared.messages.jobs import ENDED_STATES, EntryPoint, JobRecord, StateChange
 from shared.messages.keys import IngestKey
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 from shared.messages.media import RecordingDelete
@@ -47,6 +49,8 @@ class NewJob:
     dvr_window_s: int
     static: bool
     fields: dict[str, Any]
+    always_active: bool = False
+    notifications: tuple[Notification, ...] = ()
     on_publish: str = ""
     stream: str = ""
     encrypted: bool | None = None
@@ -92,7 +96,7 @@ class Jobs:
             event=event,
             name=asked.name,
             state="standby",
-            history=(StateChange(state="standby", at_ms=now),),
+            history=(StateChange(state="standby", at_ms=now, sep_state="ready" if asked.static else "none"),),
             created_ms=now,
             changed_ms=now,
             reconnect_time_s=asked.reconnect_time_s,
@@ -100,6 +104,8 @@ class Jobs:
             dvr_window_s=asked.dvr_window_s,
             static=asked.static,
             encrypted=asked.encrypted,
+            entry=EntryPoint() if asked.static and not asked.always_active else None,
+            notifications=asked.notifications,
             stream_key=self._vault.encrypt(stream_key, KEY_PURPOSE),
             passphrase=self._vault.encrypt(secrets.token_hex(16), PASSPHRASE_PURPOSE),
             fields=asked.fields,
@@ -168,6 +174,14 @@ class Jobs:
         """Cancel a job; NotFound, or StateConflict when it has finished."""
         return await self._asked(account, event, job_state.cancel)
 
+    async def activate(self, account: str, event: str) -> JobRecord:
+        """Let publishers into a static entry point; NotFound or StateConflict."""
+        return await self._asked(account, event, activation.activate)
+
+    async def deactivate(self, account: str, event: str) -> JobRecord:
+        """Let no publisher into a static entry point any more; NotFound or StateConflict."""
+        return await self._asked(account, event, activation.deactivate)
+
     async def delete(self, account: str, event: str) -> None:
         """Remove a job that has ended, its stream key and its recording; NotFound or StateConflict."""
         job = await self.get(account, event)
@@ -224,6 +238,8 @@ class Jobs:
         assert job is not None  # noqa: S101  `change` raises otherwise
         if job.state in {"finishing", "cancelling"}:
             await self._bound_the_wait(job)
+        if alone := activation.no_encoder(job):
+            await self._outbox.schedule(f"encoder-{job.event}", alone.at_ms, alone)
         await self._announce(job)
         return job
 

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from services.gateway.domain.errors import StateConflict
-from shared.messages.jobs import ClosedSession, Ending, JobRecord, Resumption, StateChange
+from services.gateway.domain.jobs import activation
+from services.gateway.domain.jobs.entering import announced, enter
+from shared.messages.jobs import ClosedSession, Ending, JobRecord, Resumption
 from shared.messages.live import JobState, JobStateChanged, LiveFinish, SessionEnded, SessionStarted
 
 REMEMBERED_SESSIONS: Final = 64
 OPEN_SESSIONS: Final = 256
-HISTORY: Final = 500
 _PUBLISHABLE: Final = frozenset({"standby", "waiting", "disconnected"})
 
 
@@ -47,8 +48,12 @@ def started(job: JobRecord, event: SessionStarted, goes_on: GoesOn = _never) -> 
     if event.session in job.open_sessions or _is_over(job, event):
         return job
     sessions = (*job.open_sessions, event.session)[-OPEN_SESSIONS:]
-    job = _with(job, open_sessions=sessions, session=event.session)
-    return enter(job, "processing", event.at_ms) if again or job.state in _PUBLISHABLE else job
+    job = _with(job, open_sessions=sessions, session=event.session, entry=activation.begun(job, event))
+    return enter(job, "processing", event.at_ms) if again or _may_process(job) else job
+
+
+def _may_process(job: JobRecord) -> bool:
+    return job.state in _PUBLISHABLE and not job.is_inactive
 
 
 def _is_over(job: JobRecord, event: SessionStarted) -> bool:
@@ -87,7 +92,7 @@ def ended(job: JobRecord, event: SessionEnded, goes_on: GoesOn = _never) -> JobR
         return _close(job, event.session, event.at_ms)
     if event.at_ms < job.closed_before_ms and event.session not in job.open_sessions:
         return job  # ended long ago
-    if job.state in _PUBLISHABLE and event.session not in job.open_sessions and not job.open_sessions:
+    if _may_process(job) and event.session not in job.open_sessions and not job.open_sessions:
         job = enter(_with(job, session=event.session), "processing", event.at_ms)
     job = _close(job, event.session, event.at_ms)
     return _when_quiet(job, event.at_ms)
@@ -114,6 +119,8 @@ def _when_quiet(job: JobRecord, at_ms: int) -> JobRecord:
     }
     if job.open_sessions or job.state not in following:
         return job
+    if job.state == "finishing" and job.is_inactive:
+        return activation.stand_by(job, at_ms)
     return enter(job, following[job.state], at_ms)
 
 
@@ -123,8 +130,9 @@ def finish(job: JobRecord, command: LiveFinish, live: frozenset[str] = frozenset
     reconnect_time ends the job unless a session other than the command's is open, or ended later; event_length stops
     it; first_publish ends a job that never had a session.
     """
-    if job.ended:
-        return job
+    following = job if job.ended else activation.over(job, command)
+    if following is not None:
+        return following
     if command.reason == "event_length":
         return stop(job, command.at_ms, "length")
     if command.reason == "first_publish":
@@ -144,6 +152,8 @@ def finish(job: JobRecord, command: LiveFinish, live: frozenset[str] = frozenset
 def _end(job: JobRecord, at_ms: int) -> JobRecord:
     if job.state == "cancelling":
         return enter(job, "cancelled", at_ms)
+    if job.entry is not None and (job.state != "finishing" or job.is_inactive):
+        return activation.stand_by(job, at_ms)
     if job.static and job.state != "finishing":
         return enter(job, "waiting", at_ms)
     return enter(job if job.ending else _with(job, ending="away"), "finished", at_ms)
@@ -151,10 +161,13 @@ def _end(job: JobRecord, at_ms: int) -> JobRecord:
 
 def stop(job: JobRecord, at_ms: int, ending: Ending = "asked") -> JobRecord:
     """Finish the job: at once without an open session, else when that ends; StateConflict when it was cancelled."""
-    if job.state in {"finishing", "finished"}:
+    if job.state == "finished" or (job.state == "finishing" and not job.is_inactive):
         return job
     if job.ended or job.state == "cancelling":
         raise StateConflict(f"the job is {job.state}")
+    if job.entry is not None and job.state == "finishing":  # it was being deactivated
+        entry = job.entry.model_copy(update={"state": "active"})
+        return announced(_with(job, ending=ending, entry=entry), job.state, at_ms)
     return enter(_with(job, ending=ending), "finishing" if job.open_sessions else "finished", at_ms)
 
 
@@ -165,23 +178,6 @@ def cancel(job: JobRecord, at_ms: int) -> JobRecord:
     if job.ended:
         raise StateConflict(f"the job is {job.state}")
     return enter(job, "cancelling" if job.open_sessions else "cancelled", at_ms)
-
-
-def enter(job: JobRecord, state: JobState, at_ms: int) -> JobRecord:
-    """Enter a state, with the next revision and a line of history; nothing changes when the job is in it already."""
-    if job.state == state:
-        return job
-    at_ms = max(at_ms, job.changed_ms)
-    over = state in {"finished", "cancelled", "failed", "error"}
-    return _with(
-        job,
-        state=state,
-        revision=job.revision + 1,
-        history=(*job.history, StateChange(state=state, at_ms=at_ms))[-HISTORY:],
-        changed_ms=at_ms,
-        finished_ms=(job.media_end_ms or at_ms) if over else None,
-        ending=job.ending if over or state == "finishing" else "",
-    )
 
 
 def unannounced(job: JobRecord) -> tuple[JobStateChanged, ...]:
@@ -199,6 +195,8 @@ def unannounced(job: JobRecord) -> tuple[JobStateChanged, ...]:
                 at_ms=job.history[at].at_ms,
                 name=job.name,
                 revision=number,
+                sep_state=job.history[at].sep_state,
+                notifications=job.notifications,
             )
         )
     return tuple(events)

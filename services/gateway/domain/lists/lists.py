@@ -29,6 +29,7 @@ DELIVERY_STATE: Final = 0
 DELIVERY_WEBHOOK: Final = 1
 DELIVERY_RESOURCE: Final = 2
 RESTREAM_STATE: Final = 0
+RESTREAM_JOB: Final = 1
 UNTOLD: Final = "untold"
 STATIC: Final = "static"
 
@@ -94,10 +95,23 @@ class DeliveryFacts(Record):
     created_ms: Millis
 
 
+class OutputFacts(Record):
+    """The field of an OutputOf that the list of restreams needs."""
+
+    job: str
+
+
+class SpecFacts(Record):
+    """The field of a RestreamSpec that the list of restreams needs."""
+
+    output: OutputFacts | None = None
+
+
 class RestreamFacts(Record):
     """The fields of a RestreamRecord that its list needs."""
 
     restream: str
+    spec: SpecFacts = SpecFacts()
     state: State
     created_ms: Millis
     changed_ms: Millis
@@ -128,7 +142,8 @@ def delivery_entry(delivery: DeliveryFacts) -> ListRow:
 def restream_entry(restream: RestreamFacts) -> ListRow:
     """Return a restream's entry in lists."""
     changed = max(restream.changed_ms, restream.created_ms)
-    return ListRow(restream.restream, restream.created_ms, changed, (restream.state,))
+    job = restream.spec.output.job if restream.spec.output else None
+    return ListRow(restream.restream, restream.created_ms, changed, (restream.state, job))
 
 
 def jobs_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[JobRecord, JobFacts]:

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from services.gateway.domain.errors import StateConflict, TooLarge, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.catalogue import AT_ONCE
-from services.gateway.domain.lists.lists import RESTREAM_STATE, restreams_list
+from services.gateway.domain.lists.lists import RESTREAM_JOB, RESTREAM_STATE, restreams_list
 from services.gateway.domain.lists.orders import Wanted
 from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
@@ -134,6 +134,20 @@ class Restreams:
             raise no_such("restream")
         playout = await self._playouts.get(key)
         return _known(record, playout.value if playout else None)
+
+    async def of_job(self, account: str, job: str) -> list[KnownRestream]:
+        """Return the restreams that send a live job on, the oldest first. Raise Unavailable."""
+        waiting = await self._pending.all_of(account)
+        idents = await self.list.idents(account, Wanted({RESTREAM_JOB: job}))
+        records = await self.list.read(account, [*idents, *(name for name in waiting if name not in idents)])
+        records |= {
+            name: record
+            for name, commands in waiting.items()
+            if (record := foreseen(records.get(name), commands)) is not None
+        }
+        found = [one for one in records.values() if one.spec.output and one.spec.output.job == job]
+        found.sort(key=lambda one: (one.created_ms, one.restream))
+        return await self._with_places(account, found)
 
     async def page(self, account: str, state: State | None, paging: Paging) -> Page[KnownRestream]:
         """Return a page of an account's restreams, in order, including those that are known from pending commands only.

@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 
+from services.gateway.domain.clips.ordered import OrderedClips
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.facades.brightcove.errors import render
 from services.gateway.facades.brightcove.filters import AskedListing, JobFilter
 from services.gateway.facades.brightcove.models import JobAsk
-from services.gateway.facades.brightcove.translate import job_of
+from services.gateway.facades.brightcove.translate import job_of, ordered_clips, receivers_of
 from services.gateway.facades.brightcove.view import Body, Views
 from services.gateway.facades.facade import dialect
 from services.gateway.http.bodies import json_body
@@ -31,13 +32,17 @@ TheViews = Annotated[Views, Depends(part(Views))]
 async def create_job(
     request: Request,
     caller: Writer,
-    jobs: TheJobs,
+    orders: Annotated[OrderedClips, Depends(part(OrderedClips))],
     views: TheViews,
     asked: Annotated[JobAsk, Depends(json_body(JobAsk))],
 ) -> Body:
-    """Make a live job."""
-    ident = (await id_maker(request, caller.account))(0)
-    return views.created(await jobs.create(caller.account, ident, job_of(asked)))
+    """Make a live job, with the clips among its outputs."""
+    ordered = ordered_clips(asked.clips())
+    if ordered:
+        caller.needs("vods:write")
+    ids = await id_maker(request, caller.account)
+    told = receivers_of("", asked.notifications)
+    return views.created(*await orders.create(caller.account, job_of(asked), ordered, told, ids))
 
 
 @router.get("")
@@ -74,3 +79,15 @@ async def stop_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
 async def cancel_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
     """Cancel a live job."""
     return {"id": (await jobs.cancel(caller.account, job_id)).event}
+
+
+@router.put("/{job_id}/activate")
+async def activate_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
+    """Activate a static entry point."""
+    return {"id": (await jobs.activate(caller.account, job_id)).event}
+
+
+@router.put("/{job_id}/deactivate")
+async def deactivate_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
+    """Deactivate a static entry point."""
+    return {"id": (await jobs.deactivate(caller.account, job_id)).event}

@@ -11,10 +11,24 @@ from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds, no_boolean, plain
 from services.gateway.http.timecodes import TimecodeText
 from services.gateway.identity.credential_rules import fit_label
-from shared.messages.clips import NotifyEvent
+from shared.messages.base import NotifyEvent
 from shared.messages.credentials import CredentialType, Tls
+from shared.security.secrets import redact_url
 
 LARGEST_KEPT: Final = 64 * 1024
+
+
+class NotificationAsk(BaseModel):
+    """A receiver of notifications; a plain string is its url."""
+
+    url: str = Field(min_length=1, max_length=2048)
+    event: NotifyEvent = "state_changed"
+    credentials: str | None = Field(None, max_length=128)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
 
 
 class JobAsk(BaseModel):
@@ -33,19 +47,13 @@ class JobAsk(BaseModel):
     live_dvr_sliding_window_duration: int = Field(0, ge=0, le=86_400)
     static: bool = False
     outputs: list[dict[str, Any]] = Field([], max_length=64)
+    notifications: list[NotificationAsk] = Field([], max_length=16)
     videocloud: dict[str, Any] | None = None
     encryption: dict[str, Any] | None = None
 
     _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
         no_boolean
     )
-
-    @field_validator("outputs")
-    @classmethod
-    def _live(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if any(output.get("live_stream") is False for output in value):
-            raise ValueError("a clip cannot be ordered with its job (live_stream false): POST /v1/vods")
-        return value
 
     @field_validator("videocloud")
     @classmethod
@@ -61,24 +69,18 @@ class JobAsk(BaseModel):
             raise ValueError("there are no encrypted streams here")
         return value
 
+    def clips(self) -> dict[int, dict[str, Any]]:
+        """Return the outputs that are clips, by their positions."""
+        return {n: output for n, output in enumerate(self.outputs) if output.get("live_stream") is False}
+
     def kept(self) -> dict[str, Any]:
         """Return the given fields that are only shown again; none of them may hold a secret."""
         shown = {"label", "region", "protocol", "channel_type", "videocloud"}
         given = self.model_dump(include=shown, exclude_unset=True)
+        if self.notifications:
+            told = [{"url": redact_url(one.url), "event": one.event} for one in self.notifications]
+            given["notifications"] = told
         return dict(plain(given))
-
-
-class NotificationAsk(BaseModel):
-    """A receiver of notifications; a plain string is its url."""
-
-    url: str = Field(min_length=1, max_length=2048)
-    event: NotifyEvent = "state_changed"
-    credentials: str | None = Field(None, max_length=128)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
 
 
 class OutputAsk(BaseModel):
@@ -110,6 +112,16 @@ class ClipsAsk(BaseModel):
     live_job_id: str | None = Field(None, max_length=64)
     outputs: list[OutputAsk] = Field(min_length=1, max_length=100)
     notifications: list[NotificationAsk] = Field([], max_length=16)
+
+
+class RtmpOutAsk(BaseModel):
+    """A target to send a live job to; there is one rendition, so the label of an output chooses nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    url: str = Field(min_length=1, max_length=2048)
+    label: str | None = Field(None, max_length=256)
+    output_label: str | None = Field(None, max_length=256)
 
 
 class OauthSettings(BaseModel):

@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from services.gateway.facades.brightcove import clips, credentials, errors, jobs
+from services.gateway.facades.brightcove import clips, credentials, errors, jobs, outputs
 from services.gateway.facades.facade import Facade, Fault
 from services.gateway.identity.auth import identify
 
@@ -17,9 +17,7 @@ class Brightcove:
 
     def __init__(self) -> None:
         self.routes = APIRouter()
-        self.routes.routes.extend(
-            route for router in (jobs.router, clips.router, credentials.router) for route in router.routes
-        )
+        self.routes.routes.extend(route for part in (jobs, outputs, clips, credentials) for route in part.router.routes)
 
     async def authenticate(self, request: Request) -> str:
         """Return the account of a request. Raise ApiError, Denied, TooMany, Unavailable."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from services.gateway.domain.clips.clips import NewClip, Receiver
+from pydantic import ValidationError
+
+from services.gateway.domain.clips.clips import NewClip
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
-from services.gateway.domain.errors import invalid
+from services.gateway.domain.errors import gathered, invalid
 from services.gateway.domain.jobs.jobs import NewJob
+from services.gateway.domain.told import Receiver
 from services.gateway.facades.brightcove.models import ClipsAsk, CredentialAsk, JobAsk, NotificationAsk, OutputAsk
+from services.gateway.http.problems import faults_of
 from shared.media.timecode import parse_label
 
 FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
@@ -18,6 +23,8 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
     ("wall", "start_time", "end_time"),
     (None, "stream_start_timecode", "stream_end_timecode"),
 )
+FORM: Final = "brightcove"
+"""How receivers are told: services/notifier/forms/brightcove.py."""
 NOT_WITH_INSTANT: Final = ("duration", "url", "videocloud", "credentials", "notifications")
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the stream and no file"
 _OWN_WORDS: Final = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "host", "account_id")
@@ -37,18 +44,35 @@ def job_of(asked: JobAsk) -> NewJob:
 
 def clips_of(asked: ClipsAsk) -> list[NewClip]:
     """Return the clips, one per output; Invalid when an output names points of two clocks."""
-    shared = _receivers("", asked.notifications)
+    shared = receivers_of("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
-        field = f"outputs[{position}]"
-        if instant := output.mode == "instant":
-            _check_instant(output, field)
-        told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
-        span, destinations = _range(output, field), _destinations(output, field)
-        clips.append(NewClip(field, output.label, span, told, destinations, instant))
+        clips.append(_clip_of(output, f"outputs[{position}]", shared))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
+
+
+def _clip_of(output: OutputAsk, field: str, shared: Sequence[Receiver] = ()) -> NewClip:
+    if instant := output.mode == "instant":
+        _check_instant(output, field)
+    told = () if instant else (*receivers_of(f"{field}.", output.notifications), *shared)
+    span, destinations = _range(output, field), _destinations(output, field)
+    return NewClip(field, output.label, span, told, destinations, instant)
+
+
+def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiver] = ()) -> list[NewClip]:
+    """Return the clips among the outputs of a job, by their positions; Invalid."""
+
+    def one(position: int, output: dict[str, Any]) -> NewClip:
+        try:
+            asked = OutputAsk.model_validate(output)
+        except ValidationError as error:
+            faults = [{**e, "loc": ("outputs", position, *e["loc"])} for e in error.errors(include_url=False)]
+            raise faults_of(faults) from error
+        return _clip_of(asked, f"outputs[{position}]", shared)
+
+    return gathered(partial(one, position, output) for position, output in outputs.items())
 
 
 def _check_instant(output: OutputAsk, field: str) -> None:
@@ -81,8 +105,12 @@ def _range(output: OutputAsk, field: str) -> ClipRange | TimecodeRange:
     return ClipRange(clock, *points, output.duration, output.wait, Names(start, end))
 
 
-def _receivers(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
-    return [Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials) for n, one in enumerate(asked)]
+def receivers_of(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
+    """Return the receivers that a request, or an output of it, names."""
+    return [
+        Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials, FORM)
+        for n, one in enumerate(asked)
+    ]
 
 
 def credential_of(asked: CredentialAsk) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, Final
@@ -10,9 +11,11 @@ from typing import Any, Final
 from services.gateway.delivery.addresses import JobAddresses
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.domain.clips.progress import percent_of
+from services.gateway.domain.jobs.entering import HISTORY
 from services.gateway.domain.jobs.publishers import Publisher
-from services.gateway.domain.jobs.state import HISTORY
 from services.gateway.identity.auth import Caller
+from shared.messages.clips import ClipCreate
 from shared.messages.credentials import CredentialRecord
 from shared.messages.destinations import DESTINATION_PURPOSE, DestinationSpec
 from shared.messages.jobs import JobRecord
@@ -36,15 +39,6 @@ def shown_seconds(value: Fraction | None) -> float | int | None:
     return int(value) if value.denominator == 1 else float(round(value, 9))
 
 
-def sep_state(job: JobRecord) -> str:
-    """Return the state of a static entry point; it needs no activation, so it is ready until its job has ended."""
-    if not job.static:
-        return "none"
-    return {"cancelled": "cancelled", "finished": "finished", "failed": "finished", "error": "finished"}.get(
-        job.state, "ready"
-    )
-
-
 class Views:
     """Makes the bodies of answers."""
 
@@ -53,21 +47,21 @@ class Views:
         self._downloads = downloads
         self._vault = vault
 
-    def created(self, job: JobRecord) -> Body:
-        """Return the answer to a new job; its caller may write jobs."""
+    def created(self, job: JobRecord, clips: Sequence[ClipCreate] = ()) -> Body:
+        """Return the answer to a new job and to the clips that were ordered with it; its caller may write jobs."""
         url, name = self._ingest(job, secret=True)
         return {
             "id": job.event,
             "stream_url": url,
             "stream_name": name,
-            "outputs": [],
+            "outputs": [{"id": clip.clip, "label": clip.label} for clip in clips],
             "static": job.static,
             "region": job.fields.get("region"),
             "reconnect_time": job.reconnect_time_s,
             "event_length": job.event_length_s,
             "live_dvr_sliding_window_duration": job.dvr_window_s,
             "live_stream": True,
-            "sep_state": sep_state(job),
+            "sep_state": job.sep_state,
             "playback_url": self._addresses.playback(job, "index"),
             "playback_url_dvr": self._addresses.playback(job, "dvr"),
         }
@@ -84,7 +78,7 @@ class Views:
             "state_history": [{"state": c.state, "transition_timestamp": c.at_ms} for c in job.history],
             "state_history_is_truncated": len(job.history) == HISTORY,
             "ssai_state": "none",
-            "sep_state": sep_state(job),
+            "sep_state": job.sep_state,
             "region": kept.get("region"),
             "label": kept.get("label"),
             "channel_type": kept.get("channel_type") or "event",
@@ -98,7 +92,7 @@ class Views:
             "submitted_at": created,
             "updated_at": iso(job.changed_ms),
             "finished_at": iso(job.finished_ms),
-            "notifications": [],
+            "notifications": kept.get("notifications") or [],
             "outputs": [],
             "output_media_files": [],
             "encryption": {},
@@ -121,15 +115,17 @@ class Views:
         request, record, spec = known.request, known.record, known.request.destinations[0]
         file = record.file if record else None
         start, end = (file.in_point, file.out_point) if file else (None, None)
-        if request.selection.clock == "stream":
+        known_yet = request.after_live is None or request.after_live.clock == "stream"
+        if request.selection.clock == "stream" and known_yet:
             start, end = request.selection.start, request.selection.end
+        start, end = (None if point is None else point - request.zero for point in (start, end))
         kind, url = self._kind_and_url(known)
         return {
             "jvod_id": request.clip,
             "job_id": request.event,
             "label": request.label,
             "jvod_state": known.state,
-            "jvod_progress": None,
+            "jvod_progress": percent_of(known),
             "jvod_type": kind,
             "jvod_url": url,
             "jvod_created_at": known.created_ms,

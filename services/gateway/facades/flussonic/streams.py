@@ -161,6 +161,7 @@ class Streams:
                 dvr_window_s=0,
                 static=True,
                 fields={},
+                always_active=True,
                 on_publish=self.jobs.sealed(asks),
                 stream=alias.name,
             )

@@ -12,8 +12,8 @@ from services.gateway.http.bodies import ExactSeconds
 from services.gateway.http.timecodes import TimecodeText
 from services.gateway.native.clips.encryption_models import EncryptionAsk, EncryptionView
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
-from shared.messages.base import Accuracy
-from shared.messages.clips import MOST_RANGES, NotifyEvent, VodState
+from shared.messages.base import Accuracy, NotifyEvent
+from shared.messages.clips import MOST_RANGES, VodState
 from shared.messages.destinations import DestinationType
 
 
@@ -23,7 +23,7 @@ class NotificationAsk(BaseModel):
     url: str = Field(min_length=1, max_length=2048)
     event: NotifyEvent = "state_changed"
     credentials: str | None = Field(
-        None, max_length=128, description="Stored credentials of type http: user and password (Basic)"
+        None, max_length=128, description="Stored credentials: http (user and password), or oauth (a bearer token)"
     )
 
     @model_validator(mode="before")
@@ -200,6 +200,7 @@ class VodView(BaseModel):
     )
     playlist_url: str = Field(description="HLS from the recording's segments, at once and without an API key, for 24 h")
     signed_url: str | None = Field(None, description="The same without an API key, for 24 hours")
+    progress: int | None = Field(None, description="Percent, as of a few seconds ago; null: not begun")
     jvod_created_at: int
     jvod_last_state_change_at: int
     jvod_finished_at: int | None = None
@@ -208,7 +209,7 @@ class VodView(BaseModel):
     accuracy: Accuracy | None = Field(None, description="Of the file that media_url gives now")
     method: Literal["copy", "smart", "reencode"] | None = Field(None, description="How that file was made")
     method_reason: str = Field("", description="Why it had to be encoded again as a whole")
-    asked: AskedRange
+    asked: AskedRange | None = Field(None, description="Null until it is known: of a clip ordered with its job")
     made: MadeRange | None = None
     gaps: list[MissingRange] = []
     ranges: list[RangeView] = Field(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
-from services.gateway.domain.clips.clips import NewClip, Receiver
+from pydantic import ValidationError
+
+from services.gateway.domain.clips.clips import NewClip
 from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.ranges import NewRange
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
-from services.gateway.domain.errors import invalid
+from services.gateway.domain.errors import gathered, invalid
 from services.gateway.domain.ids import is_id
+from services.gateway.domain.told import Receiver
+from services.gateway.http.problems import faults_of
 from services.gateway.native.clips.images import wishes_of
 from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output, Selectors
 from shared.media.timecode import parse_label
@@ -33,21 +39,10 @@ NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of t
 
 def clips_of(asked: ClipsAsk, job: str) -> list[NewClip]:
     """Return the requested clips of a job, one per output; Invalid when a range names points of two clocks."""
-    shared = _receivers("", asked.notifications)
+    shared = receivers_of("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
-        field = f"outputs[{position}]"
-        if instant := output.mode == "instant":
-            _check_instant(output, field)
-        told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
-        images = wishes_of(output.images, both=output.capture_images)
-        span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
-        ranges, encryption = ranges_of(output, field, job), encryption_of(output, field)
-        clips.append(
-            NewClip(
-                field, output.label, span, told, destinations, instant, images, encryption=encryption, ranges=ranges
-            )
-        )
+        clips.append(clip_of(output, f"outputs[{position}]", job, shared))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
@@ -61,6 +56,31 @@ def encryption_of(output: Output, field: str) -> NewEncryption | None:
     if output.videocloud or any(one.videocloud for one in output.destinations or ()):
         raise invalid(f"{field}.encryption", "Video Cloud takes no encrypted files")
     return NewEncryption(asked.kid.lower(), asked.key.get_secret_value().lower())
+
+
+def clip_of(output: Output, field: str, job: str, shared: Sequence[Receiver] = ()) -> NewClip:
+    """Return the requested clip of an output of a job; `shared` are told, too. Invalid."""
+    if instant := output.mode == "instant":
+        _check_instant(output, field)
+    told = () if instant else (*receivers_of(f"{field}.", output.notifications), *shared)
+    images = wishes_of(output.images, both=output.capture_images)
+    span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
+    ranges, encryption = ranges_of(output, field, job), encryption_of(output, field)
+    return NewClip(field, output.label, span, told, destinations, instant, images, ranges=ranges, encryption=encryption)
+
+
+def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiver] = ()) -> list[NewClip]:
+    """Return the clips among the outputs of a job, by their positions; Invalid."""
+
+    def one(position: int, output: dict[str, Any]) -> NewClip:
+        try:
+            asked = Output.model_validate(output)
+        except ValidationError as error:
+            faults = [{**e, "loc": ("outputs", position, *e["loc"])} for e in error.errors(include_url=False)]
+            raise faults_of(faults) from error
+        return clip_of(asked, f"outputs[{position}]", "", shared)
+
+    return gathered(partial(one, position, output) for position, output in outputs.items())
 
 
 def _check_instant(output: Output, field: str) -> None:
@@ -123,5 +143,6 @@ def range_of(output: Selectors, prefix: str = "") -> ClipRange | TimecodeRange:
     )
 
 
-def _receivers(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
+def receivers_of(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
+    """Return the receivers that a request, or an output of it, names."""
     return [Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials) for n, one in enumerate(asked)]

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.domain.clips.progress import percent_of
 from services.gateway.native.clips.encryption_models import EncryptionView
 from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import (
@@ -33,23 +34,27 @@ def shown_seconds(value: Fraction) -> float:
     return float(round(value, 9))
 
 
-def _asked(request: ClipCreate | ReelRange) -> AskedRange:
+def _asked(request: ClipCreate | ReelRange) -> AskedRange | None:
+    later = request.after_live if isinstance(request, ClipCreate) else None
+    if later is not None and later.clock not in {"stream", "wall"}:
+        return None
+    zero = request.zero if request.selection.clock == "stream" else 0
     return AskedRange(
         clock=request.selection.clock,
-        start=shown_seconds(request.selection.start),
-        end=shown_seconds(request.selection.end),
+        start=shown_seconds(request.selection.start - zero),
+        end=shown_seconds(request.selection.end - zero),
         duration=shown_seconds(request.asked_duration),
     )
 
 
-def _made(file: ClipFile | Made) -> MadeRange:
+def _made(file: ClipFile | Made, zero: Fraction) -> MadeRange:
     return MadeRange(
-        in_point=shown_seconds(file.in_point),
-        out_point=shown_seconds(file.out_point),
+        in_point=shown_seconds(file.in_point - zero),
+        out_point=shown_seconds(file.out_point - zero),
         duration=shown_seconds(file.duration),
         frames=file.frames,
-        exact_in_point=str(file.in_point),
-        exact_out_point=str(file.out_point),
+        exact_in_point=str(file.in_point - zero),
+        exact_out_point=str(file.out_point - zero),
         in_timecode=file.in_timecode,
         out_timecode=file.out_timecode,
     )
@@ -60,10 +65,15 @@ def _encryption(request: ClipCreate) -> EncryptionView | None:
     return None if asked is None else EncryptionView(scheme=asked.scheme, kid=asked.kid)
 
 
-def _missing(record: ClipRecord | None, position: int | None = None) -> list[MissingRange]:
+def _missing(
+    record: ClipRecord | None, position: int | None = None, zero: Fraction | None = None
+) -> list[MissingRange]:
+    if record is None:
+        return []
+    zero = record.request.zero if zero is None else zero
     return [
-        MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
-        for gap in (record.gaps if record else ())
+        MissingRange(start=shown_seconds(gap.start - zero), duration=shown_seconds(gap.duration), track=gap.track)
+        for gap in record.gaps
         if position in {None, gap.range}
     ]
 
@@ -76,8 +86,8 @@ def _ranges(request: ClipCreate, record: ClipRecord | None) -> list[RangeView]:
         RangeView(
             job_id=asked.event,
             asked=_asked(asked),
-            made=_made(made[position]) if made and made[position].duration else None,
-            gaps=_missing(record, position),
+            made=_made(made[position], asked.zero) if made and made[position].duration else None,
+            gaps=_missing(record, position, asked.zero),
         )
         for position, asked in enumerate(request.ranges)
     ]
@@ -125,6 +135,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         media_url=media_url,
         playlist_url=playlist_url,
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
+        progress=percent_of(known, sent),
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
         jvod_finished_at=record.finished_ms if record else None,
@@ -134,7 +145,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         method=file.method if file else None,
         method_reason=file.reason if file else "",
         asked=_asked(request),
-        made=_made(file) if file else None,
+        made=_made(file, request.zero) if file else None,
         gaps=_missing(record),
         ranges=_ranges(request, record),
         encryption=_encryption(request),

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from services.gateway.domain.jobs.jobs import NewJob
 from services.gateway.domain.jobs.publishers import PublisherState
 from services.gateway.http.bodies import no_boolean, plain
-from shared.messages.live import EndReason, JobState, Protocol
+from services.gateway.native.clips.models import NotificationAsk, VodRef
+from shared.messages.live import EndReason, JobState, Protocol, SepState
+from shared.security.secrets import redact_url
 
 LARGEST_EXTRA: Final = 64 * 1024
 _OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static", "encrypted"}
@@ -29,9 +31,20 @@ class JobCreate(BaseModel):
     live_dvr_sliding_window_duration: int | None = Field(
         None, ge=1, le=86_400, description="s that viewers can go back; absent: the whole recording"
     )
-    static: bool = Field(default=False, description="A static entry point: waits again after its encoder left")
+    static: bool = Field(
+        default=False, description="A static entry point: activated and deactivated as often as it is needed"
+    )
     encrypted: bool | None = Field(
         None, description="Whether its recording is encrypted in the store; absent: as the installation's setting says"
+    )
+
+    notifications: list[NotificationAsk] = Field(
+        [], max_length=16, description="Told of the job's states, of its outputs, and when its clips have finished"
+    )
+    outputs: list[dict[str, Any]] = Field(
+        [],
+        max_length=100,
+        description="Those with live_stream: false are clips (see VodCreate), made when the job has ended",
     )
 
     _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
@@ -48,7 +61,15 @@ class JobCreate(BaseModel):
         kept = {k: v for k, v in (self.model_extra or {}).items() if k not in _OWN}
         if "region" in self.model_fields_set:
             kept["region"] = self.region
+        if self.notifications:
+            kept["notifications"] = [_shown(one) for one in self.notifications]
+        if self.outputs:
+            kept["outputs"] = [one for one in self.outputs if not _is_clip(one)]
         return dict(plain(kept))
+
+    def clips(self) -> dict[int, dict[str, Any]]:
+        """Return the outputs that are clips, by their positions."""
+        return {position: one for position, one in enumerate(self.outputs) if _is_clip(one)}
 
     def to_new_job(self) -> NewJob:
         """Return the job for the domain."""
@@ -61,6 +82,17 @@ class JobCreate(BaseModel):
             encrypted=self.encrypted,
             fields=self._kept(),
         )
+
+
+def _shown(asked: NotificationAsk) -> str | dict[str, Any]:
+    """Return a receiver as it came, without password and query."""
+    url = redact_url(asked.url)
+    given = asked.model_dump(exclude_unset=True, exclude={"url"})
+    return {"url": url, **given} if given else url
+
+
+def _is_clip(output: dict[str, Any]) -> bool:
+    return output.get("live_stream") is False
 
 
 class StateEntry(BaseModel):
@@ -123,6 +155,8 @@ class JobView(BaseModel):
     account_id: str
     live_stream: bool = True
     static: bool
+    sep_state: SepState = Field("none", description="Of a static entry point; ready: nothing is in progress")
+    active: bool | None = Field(None, description="Whether a static entry point lets its encoder in; null: it is none")
     stream_url: str = Field(description="Where an encoder publishes by RTMP")
     stream_name: str | None = Field(None, description="The stream key; only for keys with the scope jobs:write")
     srt_url: str | None = Field(None, description="Where an encoder publishes by SRT, with the passphrase; as above")
@@ -138,6 +172,12 @@ class JobView(BaseModel):
     publishers: list[PublisherView] | None = Field(
         None, description="Who publishes, then who did, 16 at most; null in lists"
     )
+
+
+class JobCreated(JobView):
+    """A new live job, and the clips that were ordered with it."""
+
+    vod_jobs: list[VodRef] = Field(description="An entry per output that is a clip, in their order")
 
 
 class JobList(BaseModel):

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from services.gateway.domain.clips.ordered import OrderedClips
 from services.gateway.domain.errors import invalid
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import JOB_STATE
@@ -19,7 +20,8 @@ from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import AskedPage
 from services.gateway.http.parts import part
 from services.gateway.identity.auth import Caller, require
-from services.gateway.native.jobs.models import JobCreate, JobList, JobView
+from services.gateway.native.clips.translate import ordered_clips, receivers_of
+from services.gateway.native.jobs.models import JobCreate, JobCreated, JobList, JobView
 from services.gateway.native.jobs.view import JobViews
 from shared.messages.live import JobState
 
@@ -35,13 +37,18 @@ Views = Annotated[JobViews, Depends(part(JobViews))]
 async def create_job(
     request: Request,
     caller: Writer,
-    jobs: TheJobs,
+    orders: Annotated[OrderedClips, Depends(part(OrderedClips))],
     views: Views,
     asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
-) -> JobView:
-    """Make a live job: an encoder can publish to it at once."""
-    ident = (await id_maker(request, caller.account))(0)
-    return await views.whole(caller, await jobs.create(caller.account, ident, asked.to_new_job()))
+) -> JobCreated | JobView:
+    """Make a live job, with clips that are made when it has ended: an encoder can publish to it at once."""
+    ordered = ordered_clips(asked.clips())
+    if ordered:
+        caller.needs("vods:write")
+    ids = await id_maker(request, caller.account)
+    told = receivers_of("", asked.notifications)
+    job, clips = await orders.create(caller.account, asked.to_new_job(), ordered, told, ids)
+    return await views.created(caller, job, clips)
 
 
 @router.get("")
@@ -69,6 +76,18 @@ async def stop_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath)
 async def cancel_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
     """Cancel a live job."""
     return await views.whole(caller, await jobs.cancel(caller.account, job_id))
+
+
+@router.put("/{job_id}/activate")
+async def activate_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
+    """Let the encoder of a static entry point in, for a new stream; clips of the one before can be made no more."""
+    return await views.whole(caller, await jobs.activate(caller.account, job_id))
+
+
+@router.put("/{job_id}/deactivate")
+async def deactivate_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
+    """Let no encoder into a static entry point until it is activated again; the one that is there is disconnected."""
+    return await views.whole(caller, await jobs.deactivate(caller.account, job_id))
 
 
 @router.delete("/{job_id}", status_code=204)

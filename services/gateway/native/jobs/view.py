@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.gateway.delivery.addresses import JobAddresses
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.jobs.publishers import Publisher
 from services.gateway.identity.auth import Caller
-from services.gateway.native.jobs.models import JobView, PublisherView, SoundTrackView, StateEntry
+from services.gateway.native.clips.models import VodRef
+from services.gateway.native.jobs.models import JobCreated, JobView, PublisherView, SoundTrackView, StateEntry
+from shared.messages.clips import ClipCreate
 from shared.messages.jobs import JobRecord
 
 
@@ -27,6 +31,8 @@ class JobViews:
             state_history=[StateEntry(state=c.state, timestamp=c.at_ms) for c in job.history],
             account_id=job.account,
             static=job.static,
+            sep_state=job.sep_state,
+            active=not job.is_inactive and not job.ended if job.static else None,
             stream_url=self._addresses.rtmp_url,
             playback_url=self._addresses.playback(job, "index"),
             playback_url_dvr=self._addresses.playback(job, "dvr"),
@@ -47,6 +53,14 @@ class JobViews:
         shown = self.brief(caller, job)
         shown.publishers = [publisher_view(one) for one in await self._jobs.publishers.of(job.account, job.event)]
         return shown
+
+    async def created(self, caller: Caller, job: JobRecord, clips: Sequence[ClipCreate]) -> JobView:
+        """Return a new job's view, with the clips that were ordered with it."""
+        shown = await self.whole(caller, job)
+        if not clips:
+            return shown
+        refs = [VodRef(jvod_id=clip.clip, label=clip.label) for clip in clips]
+        return JobCreated(**shown.model_dump(), vod_jobs=refs)
 
 
 def publisher_view(publisher: Publisher) -> PublisherView:

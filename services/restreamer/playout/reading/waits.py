@@ -50,13 +50,18 @@ class Waits:
         self._told = False
 
     def note(self, now: int, about: object, item: Item | None, cursor: PlaylistCursor | None, *, opening: bool) -> None:
-        """Record that at `now` (ns) there is nothing to send, as `about`, a file of the list, is awaited."""
+        """Record that at `now` (ns) there is nothing to send, as `about`, a file of the list, is awaited.
+
+        An encoder that is away is no fault of a job's output.
+        """
         if about is not self._about:
             self._about, self._waited, self._told = about, 0, False
         elif now - self._last < GAP_NS:
             self._waited += now - self._last
         self._last = now
-        if self._told or item is None or self._waited < (OPENING_NS if opening else SLOW_NS):
+        if self._told or item is None or item.source.kind == "job":
+            return
+        if self._waited < (OPENING_NS if opening else SLOW_NS):
             return
         self._told = True
         text = "the source answers slowly" if opening else "the source is slower than real time, or down"

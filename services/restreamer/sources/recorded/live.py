@@ -102,13 +102,16 @@ class LiveMedia:
             if looks % (ASK_EVERY * 4) == ASK_EVERY * 4 - 1 and ended is None and self._is_over():
                 ended = clock.monotonic_ns()
             now = clock.monotonic_ns()
-            if now - began > to_ns(limits.live_silence):
+            if self._patient(now - began) and (ended is None or now - ended <= to_ns(limits.live_return)):
+                looks += 1
+            else:
                 return None
-            if ended is not None and now - ended > to_ns(limits.live_return):
-                return None
-            looks += 1
             if self._stop.wait(LOOK.total_seconds()):
                 raise Stopped
+
+    def _patient(self, silent_ns: int) -> bool:
+        """Return whether to wait on after a silence."""
+        return silent_ns <= to_ns(self._access.limits.live_silence)
 
     def _look(self, *, ask: bool) -> Opened | None:
         if ask and not self._coming:
@@ -157,6 +160,7 @@ class LiveMedia:
         return opened if late <= TOLERANCE * FLICKS else None
 
     def _is_over(self) -> bool:
+        """Return whether the session has ended; another may follow."""
         session = self._opened.segment.session
         bucket = Bucket(self._access.js, buckets.SESSIONS, SessionRecord)
         key = f"{self._access.account}.{self._event}.{session}"

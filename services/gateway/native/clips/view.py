@@ -121,9 +121,8 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record, file = known.request, known.record, known.record.file if known.record else None
     destinations = destination_views(known, sent)
-    media_url = downloads.url(request.clip) if file else None
-    playlist_url = downloads.playlist_url(request.account, request.clip)
-    kind, where = _kind_and_url(request, destinations[0], media_url, playlist_url)
+    urls = downloads.url(request.clip) if file else None, downloads.playlist_url(request.account, request.clip)
+    kind, where = _kind_and_url(request, destinations[0], *urls)
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
@@ -132,8 +131,8 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         jvod_state=known.state,
         jvod_type=kind,
         jvod_url=where,
-        media_url=media_url,
-        playlist_url=playlist_url,
+        media_url=urls[0],
+        playlist_url=urls[1],
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
         progress=percent_of(known, sent),
         jvod_created_at=known.created_ms,

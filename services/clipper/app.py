@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from services.clipper.cutter import ClipCutter
+from services.clipper.edits.materials import Materials
 from services.clipper.handlers import Handlers
 from services.clipper.images.moments import Moments
 from services.clipper.images.work import ImageWork
@@ -25,7 +26,10 @@ from shared.recording.clear_store import ClearStore
 from shared.runtime.service import Service
 from shared.runtime.settings import Settings
 from shared.security.content_keys import ContentKeys
-from shared.store.opening import open_store
+from shared.security.netguard.http import GuardedTransport
+from shared.security.netguard.tls import trusting
+from shared.store.library import Library
+from shared.store.opening import open_library, open_store
 from shared.store.reserve import Reserve, store_reserve
 
 
@@ -38,6 +42,7 @@ def build(service: Service) -> None:
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
     images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started, service.vault)
+    materials = _materials(service, open_library(service.settings, store))
     work = ClipWork(
         clips,
         source,
@@ -45,6 +50,7 @@ def build(service: Service) -> None:
         service.outbox,
         store_reserve(service.settings),
         images,
+        materials,
     )
     keep = timedelta(days=service.settings.clip_retention_days)
     removal = Removal(clips.bucket, ranges, store, service.clock, keep)
@@ -65,6 +71,11 @@ def build(service: Service) -> None:
     service.handle(durables.CLIPPER_DELIVERED, handlers.delivered)
     service.handle(durables.CLIPPER_UNDELIVERED, handlers.undelivered)
     service.handle(durables.CLIPPER_ABORTED, handlers.aborted)
+
+
+def _materials(service: Service, library: Library) -> Materials:
+    transport = GuardedTransport(service.settings.allowed_networks, verify=trusting(service.settings.ca_file))
+    return Materials(transport, library, service.vault, service.clock, service.settings.caption_font)
 
 
 def _spool_reserve(settings: Settings) -> Reserve:

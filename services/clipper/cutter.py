@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from services.clipper.cutting import (
@@ -24,8 +25,11 @@ from services.clipper.cutting import (
     join_plans,
     parts_of,
     plan_cut,
+    render,
     verify_clip,
 )
+from services.clipper.edits.graph import Edit
+from services.clipper.edits.render import render_edited
 from services.clipper.footage import Footage
 from services.clipper.sealed_path import unsealed
 from services.clipper.writing import content_key, written
@@ -84,12 +88,16 @@ class ClipCutter:
         result, plan = self._cut(footage, cut, lost=lost)
         return self._made(result, plan.fast, "segment", key, footage)
 
-    def exact(self, footage: Footage, key: str, stop: threading.Event, *, lost: bool = False) -> Made:
-        """Cut the ranges to the frame, and check the file before it is published."""
+    def exact(
+        self, footage: Footage, key: str, stop: threading.Event, *, lost: bool = False, edit: Edit | None = None
+    ) -> Made:
+        """Cut the ranges to the frame, their pictures edited if asked, and check the file before it is published."""
 
         def cut(plan: CutPlan) -> CutResult:
+            renderer = render if edit is None else partial(render_edited, edit=edit, every=plan.exact.spans)
+
             def checked(out: Path) -> CutResult:
-                result = cut_exact(plan, out, stop)
+                result = cut_exact(plan, out, stop, renderer)
                 verify_clip(result, plan, stop)
                 return result
 

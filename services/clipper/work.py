@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
 from services.clipper.cutting.progress import Progress
+from services.clipper.edits.materials import Materials
 from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
@@ -64,6 +65,7 @@ class ClipWork:
     outbox: Outbox
     reserve: Reserve
     images: ImageWork
+    materials: Materials
 
     @property
     def waiting(self) -> Waiting:
@@ -80,7 +82,7 @@ class ClipWork:
         if due is None:
             return
         record = await self._change(due, entering("processing", self.clips.clock.now_ms()))
-        if record.file is None and not order.ranges:  # a reel of whole segments would show too much at each join
+        if record.file is None and not (order.ranges or order.edit):  # whole segments would show what nobody wants
             record = await self._take(record, "segment")
         if record.state in ENDED:
             return
@@ -203,6 +205,8 @@ class ClipWork:
         """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
         cutter = self.cutter.encrypting(record.request.encryption)
         cut = cutter.fast if accuracy == "segment" else cutter.exact
+        if accuracy == "frame" and (edit := await self.materials.edit(record)) is not None:
+            cut = partial(cutter.exact, edit=edit)
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)

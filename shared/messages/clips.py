@@ -20,6 +20,7 @@ from shared.messages.base import (
     StoreKey,
 )
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
+from shared.messages.edits import PictureEdit
 from shared.messages.images import ClipImage, ImageWish
 from shared.messages.ranges import AfterLive, Gap, MadeRange, ReelRange, Seconds, Selection
 
@@ -94,6 +95,7 @@ class ClipCreate(ClipMessage):
     encryption: ClipEncryption | None = Field(None, description="Of the files; absent: they are clear")
     note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
     zero: Seconds = Field(Fraction(0), description="Stream time at which the activation began that it is of")
+    edit: PictureEdit | None = Field(None, description="What is done to its pictures; then there is no fast file")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
     after_live: AfterLive | None = Field(None, description="Ordered with its job, which goes on: no range is known yet")
     settled: bool = Field(default=False, description="Ordered with its job, which has ended: its range is known by now")

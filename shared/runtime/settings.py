@@ -191,6 +191,7 @@ class Settings(BaseSettings):
         description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",
     )
     clip_retention_days: int = Field(0, ge=0, le=36_500, description="Days that clips are kept; 0: until deleted")
+    caption_font: str = Field("", description="Font file (TTF, OTF) for captions in clips; empty: DejaVu Sans")
     export_dir: str = Field(
         "", description="Folder with a folder per account, below which folder destinations lie; empty: none are taken"
     )

@@ -146,7 +146,8 @@ def test_media_and_library_are_writable_only_where_they_are_written() -> None:
         "gateway": ("media", False), "exporter": ("media", False), "restreamer": ("media", False),
     }  # fmt: skip
     library = {name: mounts(name)["/data/library"] for name in ours() if "/data/library" in mounts(name)}
-    assert library == {"exporter": ("library", True), "gateway": ("library", False), "restreamer": ("library", False)}
+    readers = dict.fromkeys(("gateway", "clipper", "restreamer"), ("library", False))
+    assert library == {"exporter": ("library", True), **readers}
     own = {name: mounts(name)["/data"] for name in ours() if "/data" in mounts(name)}
     assert own == {name: (name, True) for name in ("gateway", "ingester", "restreamer")}
     made = re.search(r"install -d -o reelay (.*)", DOCKERFILE)

@@ -18,13 +18,13 @@ from tests.support.shared_bus import hasten
 def once(name: str) -> Any:
     real = getattr(cutter, name)
 
-    def cut(plan: Any, out: Path, stop: Any) -> Any:
+    def cut(plan: Any, out: Path, *more: Any) -> Any:
         died = Path(sys.argv[1]) / f"died-{name}"
         if not died.exists():
             died.touch()
             out.with_name(f".{out.name}.0badcafe.part").write_bytes(b"half a file")
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(plan, out, stop)
+        return real(plan, out, *more)
 
     return cut
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rate, video_track
 from services.clipper.cutting.joined import joins
-from services.clipper.cutting.plan import Candidate, CutPlan, Missing
+from services.clipper.cutting.plan import Candidate, ClipSpan, CutPlan, Missing
 from services.clipper.cutting.prints import Print
 from services.clipper.cutting.progress import ALL, WRITING, Share, note
 from services.clipper.cutting.render import Rendered, render
@@ -22,6 +22,7 @@ from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.errors import CutError, MixedConfigs, Stopped
 
 Method = Literal["copy", "smart", "reencode"]
+Renderer = Callable[[Sequence[ClipSpan], Spool, Event], Rendered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +82,17 @@ def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
         return _write(plan.fast, rendered, out, spool, stop or Event(), ALL)
 
 
-def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
+def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None, renderer: Renderer = render) -> CutResult:
     """Write exactly the requested frames to `out`, encoding only those whose references are cut off.
+
+    Another `renderer` makes other pictures of the same frames.
 
     `out` appears complete or not at all. Stopped when `stop` is set, SegmentUnreadable, CutError when decoding or
     encoding fails, OSError from the disk.
     """
     stop = stop or Event()
     with Spool(out.parent) as spool:
-        rendered = render(plan.exact.pictured, spool, stop) if plan.exact.frames else None
+        rendered = renderer(plan.exact.pictured, spool, stop) if plan.exact.frames else None
         return replace(_write(plan.exact, rendered, out, spool, stop), exact=True)
 
 

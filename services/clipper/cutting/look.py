@@ -26,6 +26,7 @@ BEFORE, AFTER = 3, 6  # frames checked before and after a seam
 NEAR = 60  # windows with fewer frames between them are checked as one: the GOP is decoded anyway
 REORDER = 8  # frames by which decoding starts before the window, for pictures shown before their entry
 FIRST_PACKETS = 50
+SHORT = 100_000  # samples; each reader of a longer clip has megabytes of indexes, so there is one
 MOST_SEAMS = 12  # of a range with more (many gaps) only the first and last ones are checked
 # Mean and largest difference of brightness (0 to 255) that good encoding stays far below.
 MEAN_OFF, MOST_OFF = 4.0, 30.0
@@ -37,6 +38,8 @@ def check_pictures(result: CutResult, selection: Candidate, video: TrackLayout, 
     A copied picture that does not decode is accepted when it does not decode in the recording either.
     """
     windows = _windows(result, MOST_SEAMS * (joins(selection) + 1))
+    is_long = result.frames + sum(result.packets) > SHORT
+    shares = (windows,) if is_long else (windows[::2], windows[1::2])
 
     def look(share: Sequence[tuple[int, int]]) -> None:
         with av.open(str(result.path)) as container:
@@ -44,7 +47,7 @@ def check_pictures(result: CutResult, selection: Candidate, video: TrackLayout, 
 
     try:
         with ThreadPoolExecutor(2, "cut-look") as pool:
-            for done in [pool.submit(look, share) for share in (windows[::2], windows[1::2]) if share]:
+            for done in [pool.submit(look, share) for share in shares if share]:
                 done.result()
     except av.error.FFmpegError as error:
         raise ClipFaulty(f"cannot be read: {error.strerror}") from error
@@ -87,14 +90,13 @@ class _Look:
         stream = self.container.streams.video[0]
         stream.thread_type = "SLICE"  # see shared/media/transcode/decoder.py
         stream.codec_context.options = {"err_detect": "explode"}
-        order = {time: number for number, time in enumerate(times.tolist())}
         prints = {found.number: found.cells for found in self.result.prints}
         margin = REORDER * int(np.median(self.video.steps))
         for first, end in windows:
             missing = set(range(first, end))
             for pts, frame in self._decode(int(times[first]), int(times[end - 1]), margin):
-                number = order.get(pts)
-                if number is None:
+                number = int(np.searchsorted(times, pts))
+                if number == len(times) or times[number] != pts:
                     raise ClipFaulty(f"a frame is shown at {pts}, where none should be")
                 missing.discard(number)
                 if number in prints:

@@ -115,7 +115,7 @@ class _Renderer:
     def _style(self, target: TrackConfig) -> Style:
         alike = [span.video for span in self.spans if same_stream(span.video.config, target)]
         rate = steady_rate(self.spans) or max(video.nominal for video in alike).limit_denominator(1001)
-        depth, busiest = max(video.depth for video in alike), max(map(_peak, alike))
+        depth, busiest = max(video.depth for video in alike), max(map(peak, alike))
         return Style(target, rate, depth, busiest, live=False)
 
     def _span(self, span: ClipSpan, target: TrackConfig, encoder: Encoder, reader: SampleReader) -> None:
@@ -179,7 +179,7 @@ class _Renderer:
         shown = np.sort(video.at[rows])
         first = decode_start(video, int(shown[0]), reader)
         scene = scene_at(video, first, reader) if video.config.codec == target.codec else ()
-        frames = _ahead(self._frames(span, rows, encoder.pixels, reader, target))
+        frames = ahead(self._frames(span, rows, encoder.pixels, reader, target))
         pictures = encoder.encode(frames, scene)
         order, sizes, offsets, sync = [], [], [], []
         kept = video.config.codec == target.codec == encoder.codec
@@ -230,20 +230,20 @@ class _Renderer:
         ends = (self.done, self.done + len(rows) - 1)
         for number, found in enumerate(decode_rows(span.video, rows, reader, self.stop), self.done):
             self.damaged += not found.whole
-            frame = _fitted(found.frame or _black(span.video.config), target, pixels)
+            frame = _fitted(found.frame or black(span.video.config), target, pixels)
             if number in ends:
                 self.prints.append(Print(number, fingerprint(frame)))
             yield frame
 
 
-def _peak(video: Video) -> int:
+def peak(video: Video) -> int:
     """Return a video's highest bit rate over one second."""
     count = max(min(round(video.nominal), len(video.at)), 1)
     reached = np.cumsum(np.append(0, video.table.size))
     return int(8 * (reached[count:] - reached[:-count]).max() * video.nominal / count)
 
 
-def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+def ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """Decode each frame in a thread while the one before it is encoded."""
     with ThreadPoolExecutor(1, "cut-decode") as pool:
         upcoming = pool.submit(next, frames, None)
@@ -269,7 +269,7 @@ def _fitted(frame: av.VideoFrame, target: TrackConfig, pixels: str) -> av.VideoF
     return frame.reformat(width=target.width, height=target.height, format=pixels)
 
 
-def _black(config: TrackConfig) -> av.VideoFrame:
+def black(config: TrackConfig) -> av.VideoFrame:
     """Return a black picture, used when nothing can be decoded."""
     empty = av.VideoFrame(config.width, config.height, "rgb24")
     empty.planes[0].update(bytes(empty.planes[0].buffer_size))

@@ -115,6 +115,7 @@ def test_whole_gops_are_copied_without_encoding_a_picture(first: Recording, seco
 
 OTHERS = {
     "codec": Spec("hevc", gop=GOP, seconds=LENGTH, first_number=600),
+    "AV1": Spec("av1", gop=GOP, seconds=LENGTH, first_number=600),
     "settings": Spec(gop=GOP, bframes=0, seconds=LENGTH, first_number=600),
     "rate": Spec(rate=Fraction(25), gop=25, seconds=LENGTH, first_number=600),
     "odd rate": Spec(rate=Fraction(60000, 1001), gop=60, seconds=LENGTH, first_number=600),
@@ -130,7 +131,7 @@ def test_only_what_differs_is_encoded(first: Recording, what: str, tmp_path: Pat
     result, seen = _cut(ranges, tmp_path / "reel.mp4")
     assert result.method == "smart"
     assert result.encoded == (10 + 10 if what == "sound" else 30)
-    if what in {"codec", "settings", "size"}:
+    if what in {"codec", "AV1", "settings", "size"}:
         check_sound(ranges, seen)
     assert len(seen.sound) == pytest.approx(float(result.duration) * AUDIO_RATE, abs=1)
 

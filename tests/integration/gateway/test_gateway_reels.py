@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from shared.broker.streams import commands_of
 from shared.messages.clips import ClipCreate
+from shared.messages.edits import BurntIn, Crop, PictureEdit
 from shared.messages.ranges import Gap
+from shared.security.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 
@@ -33,7 +36,8 @@ async def live_job(api: Gateway) -> str:
 
 async def ask(api: Gateway, job: str, *ranges: dict[str, Any], **output: Any) -> httpx.Response:
     asked = {"live_job_id": job, "outputs": [{"ranges": list(ranges), **output}]}
-    return await api.http.post("/v1/vods", json=asked, headers={"Idempotency-Key": "x"} if output else {})
+    headers = {"Idempotency-Key": output["label"].replace(" ", "-")} if "label" in output else {}
+    return await api.http.post("/v1/vods", json=asked, headers=headers)
 
 
 async def made(api: Gateway, answer: httpx.Response) -> ClipCreate:
@@ -133,6 +137,52 @@ async def test_a_bad_range_is_named_and_nothing_is_cut(api: Gateway) -> None:
     answer = await api.http.post("/v1/vods", json={"live_job_id": job, "outputs": many})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "outputs")
     assert (await api.js().stream_info(commands_of("clipper"))).state.last_seq == before
+
+
+async def test_edits_are_part_of_the_order_and_no_secret_of_theirs_is_shown(api: Gateway) -> None:
+    job = await live_job(api)
+    overlay = {"url": "https://user:secret@example.com/logo.png?token=hidden", "corner": "BOTTOM_LEFT", "scale": 20}
+    order = await made(api, await ask(api, job, GOOD, crop={"aspect": "9:16", "center": 0.25}, overlay=overlay))
+    assert order.edit is not None
+    assert order.edit.crop == Crop(aspect="9:16", x=0.25, y=0.25)
+    laid = order.edit.overlay
+    assert laid is not None
+    assert (laid.kind, laid.corner, laid.scale, laid.margin) == ("url", "BOTTOM_LEFT", 20, 16)
+    assert open_url(api.parts.service.vault, laid.location) == overlay["url"]
+    assert not {"secret", "hidden"} & set(re.findall("[a-z]+", order.model_dump_json()))
+    view = (await api.http.get(f"/v1/vods/{order.clip}")).json()
+    assert view["crop"] == {"aspect": "9:16", "center": {"x": 0.25, "y": 0.25}}
+    assert view["overlay"] == laid.shown
+    said = await made(api, await ask(api, job, GOOD, captions={"library": "goal.vtt", "size": 6}))
+    assert said.edit == PictureEdit(captions=BurntIn(kind="library", location="goal.vtt", shown="goal.vtt", size=6))
+    plain = await made(api, await ask(api, job, GOOD, crop={"aspect": "1:1", "center": {"y": 1}}))
+    assert plain.edit == PictureEdit(crop=Crop(aspect="1:1", x=0.5, y=1))
+
+
+BAD_EDITS: list[tuple[dict[str, Any], str]] = [
+    ({"crop": {"aspect": "3:7"}}, "crop.aspect"),
+    ({"crop": {"aspect": "1:1", "center": 1.5}}, "crop.center"),
+    ({"overlay": {}}, "overlay"),
+    ({"overlay": {"url": "https://example.com/a.png", "library": "a.png"}}, "overlay"),
+    ({"overlay": {"url": "http://169.254.169.254/a.png"}}, "overlay.url"),
+    ({"overlay": {"url": "file:///etc/passwd"}}, "overlay.url"),
+    ({"overlay": {"library": "../a.png"}}, "overlay.library"),
+    ({"overlay": {"library": "a.png", "opacity": 0}}, "overlay.opacity"),
+    ({"captions": {"library": "a.vtt", "size": 50}}, "captions.size"),
+    ({"captions": {"url": "gopher://example.com/a.vtt"}}, "captions.url"),
+    ({"captions": {}}, "captions"),
+    ({"crop": {"aspect": "1:1"}, "mode": "instant"}, "crop"),
+    ({"captions": {"library": "a.vtt"}, "mode": "instant"}, "captions"),
+]
+
+
+async def test_a_bad_edit_is_named(api: Gateway) -> None:
+    job = await live_job(api)
+    for edit, field in BAD_EDITS:
+        selector = {"stream_start_time": 4, "stream_end_time": 9}
+        answer = await api.http.post("/v1/vods", json={"live_job_id": job, "outputs": [{**selector, **edit}]})
+        assert answer.status_code == 400, (field, answer.text)
+        assert answer.json()["errors"][0]["field"].startswith(f"outputs[0].{field}"), answer.text
 
 
 async def test_a_job_that_a_reel_in_work_needs_cannot_be_deleted(api: Gateway) -> None:

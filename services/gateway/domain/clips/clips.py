@@ -7,17 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
 from nats.js import JetStreamContext
 
+from services.gateway.domain.clips.asked import NewClip, Settled, command_of, ranges_of
 from services.gateway.domain.clips.bounds import Bounds
-from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.ranges import NewRange, Ranges, check_together, total
-from services.gateway.domain.clips.window import ClipRange, TimecodeRange
-from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
+from services.gateway.domain.clips.ranges import Ranges, check_together
+from services.gateway.domain.destinations.destinations import Destinations, Stored
 from services.gateway.domain.errors import StateConflict, gathered, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
@@ -26,12 +25,11 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.soon import soon
-from services.gateway.domain.told import Receiver, Told
+from services.gateway.domain.told import Told
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
-from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, FacadeNote, VodState
-from shared.messages.images import ImageWish
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, VodState
 from shared.messages.ranges import ReelRange
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
@@ -46,25 +44,6 @@ class Outward(NamedTuple):
     receivers: Receivers
     destinations: Destinations
     vault: Vault
-
-
-@dataclass(frozen=True, slots=True)
-class NewClip:
-    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file.
-
-    A reel has `ranges`, in place of its `range`.
-    """
-
-    field: str
-    label: str
-    range: ClipRange | TimecodeRange
-    receivers: tuple[Receiver, ...] = ()
-    destinations: tuple[NewDestination, ...] = ()
-    instant: bool = False
-    images: tuple[ImageWish, ...] = ()
-    note: FacadeNote | None = None
-    encryption: NewEncryption | None = None
-    ranges: tuple[NewRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +95,9 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._told, self._vault = Told(outward.receivers), outward.vault
+        self._receivers = outward.receivers
+        self._told = Told(outward.receivers)
+        self._vault = outward.vault
         self._destinations = outward.destinations
         self._bounds = bounds
         self._ranges = Ranges(jetstream, jobs, bounds)
@@ -129,7 +110,7 @@ class Clips:
     ) -> list[ClipCreate]:
         """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
         await self._jobs.get(account, job_id)
-        ranges = await self._ranges.resolve(account, [_ranges_of(one, job_id) for one in asked])
+        ranges = await self._ranges.resolve(account, [ranges_of(one, job_id) for one in asked])
         for one, parts in zip(asked, ranges, strict=True):
             check_together(one.field, parts)
         commands = await self.prepared(account, job_id, asked, ranges, ids)
@@ -146,37 +127,15 @@ class Clips:
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
         clips = list(map(ids, range(len(asked))))
         receivers = [self._told.sealed(f"{one.field}.", one.receivers, stored) for one in asked]
+        edits = gathered(partial(one.edit.sealed, self._receivers) for one in asked)
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
         )
-        now, commands = self._clock.now_ms(), list[ClipCreate]()
-        for position, (one, parts) in enumerate(zip(asked, ranges, strict=True)):
-            command = ClipCreate(
-                account=account,
-                clip=clips[position],
-                event=job_id,
-                label=one.label,
-                selection=parts[0].selection,
-                requested_ms=now,
-                live=any(part.live for part in parts),
-                asked_duration=total(parts),
-                recorded_to=parts[0].recorded_to,
-                wait=any(part.wait for part in parts),
-                zero=parts[0].zero,
-                **self._files(one),
-                destinations=destinations[position],
-                notifications=receivers[position],
-                note=one.note,
-                ranges=tuple(parts) if one.ranges else (),
-            )
-            commands.append(command)
-        return commands
-
-    def _files(self, asked: NewClip) -> dict[str, Any]:
-        """Return what a clip's command says of its files; a key is sealed."""
-        encryption = asked.encryption.sealed(self._vault) if asked.encryption else None
-        return {"instant": asked.instant, "images": asked.images, "encryption": encryption}
+        keys = [one.encryption.sealed(self._vault) if one.encryption else None for one in asked]
+        settled = zip(asked, clips, ranges, destinations, receivers, edits, keys, strict=True)
+        now = self._clock.now_ms()
+        return [command_of(account, job_id, now, Settled(*one)) for one in settled]
 
     def room(self, account: str, commands: Sequence[ClipCreate]) -> AbstractAsyncContextManager[None]:
         """Return the block in which commands may be sent; TooMany when the account has too many clips in work."""
@@ -275,7 +234,3 @@ def _time(known: KnownClip, paging: Paging) -> Time:
 
 def _needs_credentials(asked: NewClip) -> bool:
     return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
-
-
-def _ranges_of(asked: NewClip, job: str) -> tuple[NewRange, ...]:
-    return asked.ranges or (NewRange(asked.field, job, asked.range),)

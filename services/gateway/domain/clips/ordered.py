@@ -11,8 +11,9 @@ from typing import Any, Final
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.ahead import after_live, asked_range, looked_ahead
+from services.gateway.domain.clips.asked import NewClip
 from services.gateway.domain.clips.bounds import Bounds
-from services.gateway.domain.clips.clips import Clips, NewClip, Outward
+from services.gateway.domain.clips.clips import Clips, Outward
 from services.gateway.domain.clips.window import ClipRange, resolve
 from services.gateway.domain.destinations.destinations import Stored
 from services.gateway.domain.errors import Invalid, NotFound, gathered, invalid

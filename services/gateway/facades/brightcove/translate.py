@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.gateway.domain.clips.clips import NewClip
+from services.gateway.domain.clips.asked import NewClip
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.errors import gathered, invalid

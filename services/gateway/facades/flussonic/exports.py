@@ -9,7 +9,8 @@ from fractions import Fraction
 from typing import Any, Final
 
 from services.gateway.delivery.downloads import Downloads
-from services.gateway.domain.clips.clips import ENDED, Clips, KnownClip, NewClip
+from services.gateway.domain.clips.asked import NewClip
+from services.gateway.domain.clips.clips import ENDED, Clips, KnownClip
 from services.gateway.domain.clips.window import ClipRange, Names
 from services.gateway.domain.errors import Fault, Invalid, NotFound, StateConflict, no_such
 from services.gateway.domain.exports.exports import Exports

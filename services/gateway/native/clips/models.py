@@ -10,6 +10,7 @@ from services.gateway.domain.destinations.options import BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds
 from services.gateway.http.timecodes import TimecodeText
+from services.gateway.native.clips.edit_models import CaptionsAsk, CropAsk, OverlayAsk
 from services.gateway.native.clips.encryption_models import EncryptionAsk, EncryptionView
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
 from shared.messages.base import Accuracy, NotifyEvent
@@ -91,6 +92,9 @@ class Output(Selectors):
     notifications: list[NotificationAsk] = Field([], max_length=16)
     images: ImagesAsk | None = Field(None, description="Images to make of the clip")
     capture_images: bool = Field(default=False, alias="capture-images", description="Make both images, as by default")
+    crop: CropAsk | None = Field(None, description="Cut a part out of each picture; all of them are encoded")
+    overlay: OverlayAsk | None = Field(None, description="Lay a picture over each; all of them are encoded")
+    captions: CaptionsAsk | None = Field(None, description="Draw captions into each picture; all of them are encoded")
     encryption: EncryptionAsk | None = Field(None, description="Encrypt the files; absent: they are clear")
     mode: Literal["instant"] | None = Field(None, description="instant: a playlist of the recording; no file is made")
 
@@ -215,6 +219,9 @@ class VodView(BaseModel):
     ranges: list[RangeView] = Field(
         [], description="Of a reel; its own asked, made and gaps go from its first range to its last"
     )
+    crop: CropAsk | None = Field(None, description="As asked")
+    overlay: str | None = Field(None, description="Its URL without user, password and query, or its name")
+    captions: str | None = Field(None, description="The same")
     encryption: EncryptionView | None = Field(None, description="Of the files; null: they are clear")
     images: list[ImageView] = Field([], description="Made after the exact file, before it is delivered")
     bytes: int | None = None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.gateway.domain.clips.clips import NewClip
+from services.gateway.domain.clips.asked import NewClip
 from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.ranges import NewRange
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
@@ -18,6 +18,7 @@ from services.gateway.domain.errors import gathered, invalid
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.told import Receiver
 from services.gateway.http.problems import faults_of
+from services.gateway.native.clips.edits import edit_of
 from services.gateway.native.clips.images import wishes_of
 from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output, Selectors
 from shared.media.timecode import parse_label
@@ -32,7 +33,7 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
     "ranges", "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images",
-    "capture_images", "encryption",
+    "capture_images", "crop", "overlay", "captions", "encryption",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
@@ -48,16 +49,6 @@ def clips_of(asked: ClipsAsk, job: str) -> list[NewClip]:
     return clips
 
 
-def encryption_of(output: Output, field: str) -> NewEncryption | None:
-    """Return how an output is to be encrypted; Invalid for Video Cloud, which cannot play it."""
-    asked = output.encryption
-    if asked is None:
-        return None
-    if output.videocloud or any(one.videocloud for one in output.destinations or ()):
-        raise invalid(f"{field}.encryption", "Video Cloud takes no encrypted files")
-    return NewEncryption(asked.kid.lower(), asked.key.get_secret_value().lower())
-
-
 def clip_of(output: Output, field: str, job: str, shared: Sequence[Receiver] = ()) -> NewClip:
     """Return the requested clip of an output of a job; `shared` are told, too. Invalid."""
     if instant := output.mode == "instant":
@@ -65,8 +56,9 @@ def clip_of(output: Output, field: str, job: str, shared: Sequence[Receiver] = (
     told = () if instant else (*receivers_of(f"{field}.", output.notifications), *shared)
     images = wishes_of(output.images, both=output.capture_images)
     span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
-    ranges, encryption = ranges_of(output, field, job), encryption_of(output, field)
-    return NewClip(field, output.label, span, told, destinations, instant, images, ranges=ranges, encryption=encryption)
+    ranges = ranges_of(output, field, job)
+    edit, encryption = edit_of(output, field), encryption_of(output, field)
+    return NewClip(field, output.label, span, told, destinations, instant, images, None, ranges, edit, encryption)
 
 
 def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiver] = ()) -> list[NewClip]:
@@ -81,6 +73,16 @@ def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiv
         return clip_of(asked, f"outputs[{position}]", "", shared)
 
     return gathered(partial(one, position, output) for position, output in outputs.items())
+
+
+def encryption_of(output: Output, field: str) -> NewEncryption | None:
+    """Return how an output is to be encrypted; Invalid for Video Cloud, which cannot play it."""
+    asked = output.encryption
+    if asked is None:
+        return None
+    if output.videocloud or any(one.videocloud for one in output.destinations or ()):
+        raise invalid(f"{field}.encryption", "Video Cloud takes no encrypted files")
+    return NewEncryption(asked.kid.lower(), asked.key.get_secret_value().lower())
 
 
 def _check_instant(output: Output, field: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.domain.clips.progress import percent_of
+from services.gateway.native.clips.edits import edit_view
 from services.gateway.native.clips.encryption_models import EncryptionView
 from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import (
@@ -117,12 +118,27 @@ def _kind_and_url(
     return first.type, media_url if first.type == "library" else first.url
 
 
+def _of_file(file: ClipFile | None) -> dict[str, Any]:
+    """Return the fields of a view that tell what its file is; none without one."""
+    if file is None:
+        return {}
+    return {
+        "jvod_reported_duration_s": shown_seconds(file.duration),
+        "accuracy": file.accuracy,
+        "method": file.method,
+        "method_reason": file.reason,
+        "bytes": file.bytes,
+        "sha256": file.sha256,
+    }
+
+
 def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTHING) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record, file = known.request, known.record, known.record.file if known.record else None
     destinations = destination_views(known, sent)
-    urls = downloads.url(request.clip) if file else None, downloads.playlist_url(request.account, request.clip)
-    kind, where = _kind_and_url(request, destinations[0], *urls)
+    media_url = downloads.url(request.clip) if file else None
+    playlist_url = downloads.playlist_url(request.account, request.clip)
+    kind, where = _kind_and_url(request, destinations[0], media_url, playlist_url)
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
@@ -131,26 +147,22 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         jvod_state=known.state,
         jvod_type=kind,
         jvod_url=where,
-        media_url=urls[0],
-        playlist_url=urls[1],
+        media_url=media_url,
+        playlist_url=playlist_url,
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
         progress=percent_of(known, sent),
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
         jvod_finished_at=record.finished_ms if record else None,
         jvod_duration_s=shown_seconds(request.asked_duration),
-        jvod_reported_duration_s=shown_seconds(file.duration) if file else None,
-        accuracy=file.accuracy if file else None,
-        method=file.method if file else None,
-        method_reason=file.reason if file else "",
         asked=_asked(request),
         made=_made(file, request.zero) if file else None,
         gaps=_missing(record),
         ranges=_ranges(request, record),
+        **_of_file(file),
+        **edit_view(request.edit),
         encryption=_encryption(request),
         images=image_views(downloads, known),
-        bytes=file.bytes if file else None,
-        sha256=file.sha256 if file else None,
         delivered=destinations[0].accuracy,
         location=destinations[0].location,
         destinations=[] if request.instant else destinations,

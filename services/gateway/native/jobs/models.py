@@ -37,7 +37,6 @@ class JobCreate(BaseModel):
     encrypted: bool | None = Field(
         None, description="Whether its recording is encrypted in the store; absent: as the installation's setting says"
     )
-
     notifications: list[NotificationAsk] = Field(
         [], max_length=16, description="Told of the job's states, of its outputs, and when its clips have finished"
     )

@@ -27,6 +27,7 @@ from services.gateway.domain.destinations.destinations import Destinations
 from services.gateway.domain.exports.exports import Exports
 from services.gateway.domain.exports.trials import Trials
 from services.gateway.domain.jobs.jobs import Jobs
+from services.gateway.domain.jobs.state import GoesOn
 from services.gateway.domain.library.library import LibraryFiles
 from services.gateway.domain.locks import Locks
 from services.gateway.domain.quotas import Limits, Quotas
@@ -108,22 +109,12 @@ class Gateway:
     admission: flussonic.Admission
 
 
-def _jobs(service: Service, quotas: Quotas) -> Jobs:
-    settings = service.settings
-
-    def goes_on(job: JobRecord, at_ms: int) -> bool:
-        return job.may_go_on(settings.take_up, settings.retention, at_ms)
-
-    return Jobs(service.js, service.outbox, service.vault, service.clock, quotas, goes_on)
-
-
 def make_gateway(service: Service) -> Gateway:
     """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
     quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault))
-    receivers = Receivers(settings.allowed_networks, vault)
-    jobs = _jobs(service, quotas)
-    parts = Parts(vault, settings.allowed_networks)
+    receivers, parts = Receivers(settings.allowed_networks, vault), Parts(vault, settings.allowed_networks)
+    jobs = Jobs(js, service.outbox, vault, clock, quotas, _goes_on(settings))
     restreams = Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas)
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
@@ -156,6 +147,13 @@ def make_gateway(service: Service) -> Gateway:
         admission=flussonic.admission_of(backends_of(settings, clock), vault, clock, settings.on_play),
         pictures=MomentPictures(js, service.outbox, store, clock),
     )
+
+
+def _goes_on(settings: Settings) -> GoesOn:
+    def goes_on(job: JobRecord, at_ms: int) -> bool:
+        return job.may_go_on(settings.take_up, settings.retention, at_ms)
+
+    return goes_on
 
 
 def backends_of(settings: Settings, clock: Clock) -> Backends:

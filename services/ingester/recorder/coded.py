@@ -60,7 +60,8 @@ class Av1Pictures:
         self.config: TrackConfig | None = None
         self._sequence: av1.Obu | None = None
         self._record = b""
-        self._held = b""
+        self._held: list[av1.Obu] = []
+        self._held_bytes = 0
 
     def configure(self, record: bytes) -> None:
         """Take an av1C record; one without a sequence header says nothing that key frames do not."""
@@ -75,18 +76,23 @@ class Av1Pictures:
 
     def take(self, data: bytes) -> CodedPicture | None:
         """Return a temporal unit; what it decodes without showing waits for the next one."""
-        data, self._held = self._held + data, b""
-        obus = list(av1.split_obus(data))
-        if not any(obu.shows for obu in obus):
-            self._held = av1.joined(obus)
-            if len(self._held) > MOST_HELD:
-                self._held = b""
-                raise BitstreamError("no picture is shown")
+        fresh = list(av1.split_obus(data))
+        self._held_bytes += sum(len(obu.whole) for obu in fresh)
+        self._held += fresh
+        if self._held_bytes > MOST_HELD or len(self._held) > av1.MOST_OBUS:
+            self._forget()
+            raise BitstreamError("no picture is shown")
+        if not any(obu.shows for obu in fresh):
             return None
+        obus = self._held
+        self._forget()
         key = av1.is_entry(obus)
         if key:
             obus = self._headed(obus)
         return CodedPicture(self.config, av1.joined(obus), key, key) if self.config is not None else None
+
+    def _forget(self) -> None:
+        self._held, self._held_bytes = [], 0
 
     def _headed(self, obus: list[av1.Obu]) -> list[av1.Obu]:
         """Return a key frame's OBUs with the sequence header, which may be a new one."""

@@ -7,6 +7,7 @@ packet's time stamp is that of the first frame that begins in it (ISO/IEC 13818-
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from typing import Final, Literal, NamedTuple
 
@@ -21,8 +22,13 @@ from shared.media.mp4.entries import ac3_config, mpeg_config
 Family = Literal["mpeg", "ac3"]
 MAX_REST: Final = 1 << 16
 MAX_STAMPS: Final = 64
-_SYNC: Final = {"mpeg": b"\xff", "ac3": ac3.SYNC[:1]}
+_SYNC: Final = {"mpeg": re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]"), "ac3": re.compile(re.escape(ac3.SYNC))}
+MOST_JUNK, LOOKED_AT = 256 << 10, 4096
+"""After so many bytes without a frame, only the first ones of each packet are looked at."""
+_TAIL: Final = 2  # bytes at an end that may begin what is looked for
 _SMALLEST: Final = 24
+MOST_FRAMES: Final = 96
+"""Of an access unit of E-AC-3: six of each of sixteen substreams."""
 
 
 class Found(NamedTuple):
@@ -63,6 +69,7 @@ class FramedSound:
         self._key: Hashable = None
         self._config: TrackConfig | None = None
         self._synced = self._whole = False
+        self._junk = 0  # bytes since the last frame
 
     def feed(self, data: bytes, stamp: int | None, *, whole: bool = False) -> list[Frame]:
         """Take a packet; return the frames that end in it. `whole`: no frame goes on in the next packet."""
@@ -92,11 +99,14 @@ class FramedSound:
             if found is None:
                 self.damaged += self._synced  # once per stretch of bytes that are no frame
                 self._synced = False
-                at = data.find(self._sync, at + 1)
-                at = end if at < 0 else at
+                begin = self._sync.search(data, at + 1)
+                after = begin.start() if begin else end if last else max(at + 1, end - _TAIL)
+                self._junk += after - at
+                at = after if self._junk < MOST_JUNK or after < LOOKED_AT else end
                 continue
             if not found.size:
                 break
+            self._junk = 0
             if (frame := self._frame(found, data[at : at + found.kept], at)) is not None:
                 frames.append(frame)
             at += found.size
@@ -171,6 +181,8 @@ def _ac3(data: bytes, at: int, last: bool) -> Found | None:
         samples += frame.samples if frame.begins else 0
         frames.append(frame)
         at += frame.size
+        if len(frames) > MOST_FRAMES:
+            return None  # whatever it is, it is no sound
     return _unit(frames, begin, at, samples) if frames else None
 
 
@@ -191,9 +203,10 @@ def _unit(frames: list[Ac3Frame], begin: int, end: int, samples: int) -> Found:
 
 def _substreams(frames: list[Ac3Frame]) -> list[Ac3Frame]:
     """Return the first frame of each substream: short frames repeat them within an access unit."""
-    found: dict[tuple[int, int, int], Ac3Frame] = {}
+    found: dict[tuple[int, bool, int], Ac3Frame] = {}
     programme = 0
     for frame in frames:
-        programme = programme if frame.kind == ac3.DEPENDENT else frame.substream
-        found.setdefault((programme, frame.kind, frame.substream), frame)
-    return [found[key] for key in sorted(found, key=lambda one: (one[0], one[1] == ac3.DEPENDENT, one[2]))]
+        dependent = frame.kind == ac3.DEPENDENT
+        programme = programme if dependent else frame.substream
+        found.setdefault((programme, dependent, frame.substream), frame)
+    return [found[key] for key in sorted(found)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.ingester.recorder.damage import DAMAGE
 from shared.media.model import TrackConfig
-from shared.media.mp4.hdr import scene_boxes, with_boxes
+from shared.media.mp4.hdr import COLR, colour_of, scene_boxes, with_boxes
 
 MOST: Final = 32
 """So often may colours that are told beside the pictures change: each time begins a new init segment."""
@@ -27,13 +28,27 @@ class Scenes:
         """Return the description of a picture; the same object as long as nothing changes."""
         if config is self._own and not key and self._made is not None:
             return self._made
-        scene = scene_boxes(config, sample) if key else {}
-        told = scene | self._told if config is self._own else self._told | scene
+        scene = _scene(config, sample) if key else {}
+        told = scene | self._told if config is self._own else _going_on(self._own, config, self._told) | scene
         if config is not self._own or told != self._told or self._made is None:
             self._own, self._told = config, told
             made = with_boxes(config, told) if told else config
             self._made = self._made if made == self._made and self._made is not None else made
         return self._made
+
+
+def _scene(config: TrackConfig, sample: bytes) -> dict[bytes, bytes]:
+    try:
+        return scene_boxes(config, sample)
+    except DAMAGE:  # what makes no sense tells nothing
+        return {}
+
+
+def _going_on(before: TrackConfig | None, config: TrackConfig, told: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return what was told of the pictures before and holds for others: light, while codec and colours are the same."""
+    if before is None or before.codec != config.codec or colour_of(before) != colour_of(config):
+        return {}
+    return {kind: content for kind, content in told.items() if kind != COLR}
 
 
 class Toned:

@@ -21,6 +21,7 @@ from shared.media.tracks import TrackConfig
 
 MDCV, CLLI, COLR = b"mdcv", b"clli", b"colr"
 _TOLD = (MASTERING_DISPLAY, CONTENT_LIGHT, TRANSFER)
+_LARGEST_LIGHT = 0xFFFF_FFFF  # of mdcv, in 0.0001 cd/m2; AV1 has room for more
 _SIZES = {MDCV: 24, CLLI: 4, COLR: 11}
 
 
@@ -85,5 +86,6 @@ def _of_obu(obu: av1.Obu) -> tuple[bytes, bytes] | None:
         *points, most, least = struct.unpack_from(">8HII", obu.body, 1)
         # Red, green, blue and white in 0.16 bits, light in 24.8 and 18.14 bits; mdcv begins with green.
         places = [round(point * 50_000 / 65_536) for point in (*points[2:6], *points[:2], *points[6:])]
-        return MDCV, struct.pack(">8HII", *places, round(most * 10_000 / 256), round(least * 10_000 / 16_384))
+        light = round(most * 10_000 / 256), round(least * 10_000 / 16_384)
+        return (MDCV, struct.pack(">8HII", *places, *light)) if max(light) <= _LARGEST_LIGHT else None
     return None

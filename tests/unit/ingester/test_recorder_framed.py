@@ -7,8 +7,9 @@ import random
 import pytest
 
 from services.ingester.publication import Frame
-from services.ingester.recorder.framed import FramedSound
-from shared.media.bitstream.ac3 import DEPENDENT, INDEPENDENT
+from services.ingester.recorder import framed
+from services.ingester.recorder.framed import Family, FramedSound
+from shared.media.bitstream.ac3 import DEPENDENT, INDEPENDENT, read_ac3
 from shared.media.bitstream.bit_writer import BitWriter
 from shared.media.bitstream.mpeg_audio import silent_frame
 from shared.media.mp4.entries import codec_record
@@ -112,3 +113,26 @@ def test_garbage_is_hardly_ever_a_frame(family: str) -> None:
     sound, noise = FramedSound("mpeg" if family == "mpeg" else "ac3"), random.Random(7)
     got = [frame for number in range(50) for frame in sound.feed(noise.randbytes(20_000), number * 900)]
     assert len(got) + len(sound.finish()) <= 2
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["as it flows", "a message"])
+def test_a_unit_that_never_ends_is_no_sound(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of further programmes count no samples, and may say that they have four bytes."""
+    read: list[int] = []
+    monkeypatch.setattr(framed, "read_ac3", lambda data, at: read.append(at) or read_ac3(data, at))
+    sound, endless = FramedSound("ac3"), bytes.fromhex("0B770001") + bytes.fromhex("0B770801") * 100_000
+    packets = [endless] if whole else [endless[at : at + 184] for at in range(0, 40_000, 184)]
+    got = [frame for data in packets for frame in sound.feed(data, 9000, whole=whole)] + sound.finish()
+    assert all(len(frame.payload) <= framed.MOST_FRAMES * 4 for frame in got)
+    assert len(read) < sum(map(len, packets)), "each byte is looked at a few times at the most"
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 64, b"\xff\xfb\x94" * 20, b"\x0b\x77\x00\x01" * 16])
+@pytest.mark.parametrize("family", ["mpeg", "ac3"])
+def test_after_much_that_is_no_sound_a_frame_is_still_found(family: Family, junk: bytes) -> None:
+    frame = (silent_frame("mp3", 48_000, 2) or b"") if family == "mpeg" else ac3()
+    sound = FramedSound(family)
+    for number in range(2 * framed.MOST_JUNK // 50_000):
+        sound.feed(junk * (50_000 // len(junk)), number * 900)
+    sound.lost()
+    assert [one.payload for one in fed(sound, [(frame * 3, 9_000_000)])] == [frame] * 3

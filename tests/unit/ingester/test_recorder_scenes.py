@@ -8,7 +8,7 @@ from services.ingester.recorder.scenes import MOST, Scenes, Toned
 from shared.media.bitstream import av1
 from shared.media.bitstream.look import Colour
 from shared.media.mp4.entries import av1_config
-from shared.media.mp4.hdr import colour_box, colour_of
+from shared.media.mp4.hdr import colour_box, colour_of, with_boxes
 from shared.media.tracks import TrackConfig
 
 CONFIG = av1_config(bytes.fromhex("81000c000a0b000000043cfeccdaf90040"), 90_000)
@@ -53,3 +53,17 @@ def test_colours_beside_the_pictures_may_change_so_often() -> None:
     colour = colour_of(seen[-1])
     assert colour is not None
     assert colour.transfer == MOST
+
+
+def test_light_that_no_box_can_hold_tells_nothing() -> None:
+    blinding = b"\x2a\x1a\x02" + bytes(16) + b"\xff" * 4 + bytes(4) + b"\x80" + PICTURE
+    assert Scenes().described(CONFIG, blinding, key=True) == CONFIG
+
+
+def test_what_was_told_of_other_colours_does_not_stick() -> None:
+    """A switcher goes from HLG, or HDR10, to a source in SDR on one connection."""
+    scenes = Scenes()
+    bright = with_boxes(CONFIG, {b"colr": colour_box(Colour(9, 16, 9, full=False))})
+    assert levels(scenes.described(bright, lit(1000), key=True)) == 1000
+    plain = with_boxes(replace(CONFIG, width=64), {b"colr": colour_box(Colour(1, 1, 1, full=False))})
+    assert scenes.described(plain, PICTURE, key=True) == plain

@@ -192,7 +192,8 @@ class Admission:
             "request_type": "update_session" if session.asked else "new_session",
             "request_number": str(session.asked), "session_id": session.ident,
             "stream_clients": str(of_stream), "total_clients": str(of_all),
-            "duration": str((now - session.opened_ns) // 1_000_000_000), "user_agent": player.user_agent, "referer": player.referer, "qs": player.qs,
+            "duration": str((now - session.opened_ns) // 1_000_000_000), "user_agent": player.user_agent,
+            "referer": player.referer, "qs": player.qs,
         }  # fmt: skip
 
     def _ident(self, account: str, rule: Rule, player: Player) -> str:

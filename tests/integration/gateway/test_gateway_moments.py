@@ -23,6 +23,7 @@ from services.gateway.delivery.tokens import make_name_token
 from shared.broker.kv import Bucket
 from shared.messages.pictures import PictureRecord, RecordingPicture
 from shared.runtime.settings import Settings
+from shared.security.peers import Budget
 from shared.store.reserve import Reserve
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.clipper_desk import Desk
@@ -255,3 +256,30 @@ async def test_previews_of_a_stream(nats: NatsServer, tmp_path: Path, recording:
         assert (await player.get(f"/{at.job}/preview.jpg?token=x")).status_code == 403
         wrong = await player.get(f"/{at.job}/{now_s + 999}-preview.jpg?token={token}")
         assert (wrong.status_code, wrong.json()["errors"][0]["code"]) == (404, "not_found")
+
+
+async def test_a_viewer_has_only_so_many_new_pictures_made(
+    nats: NatsServer, tmp_path: Path, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live(nats, tmp_path, recording) as at, httpx.AsyncClient(base_url=at.api.parts.public.base) as player:
+        monkeypatch.setattr(at.api.parts.pictures, "_networks", Budget(2, timedelta(hours=1), at.api.clock))
+        token = make_name_token(at.api.parts.service.vault, "main", at.job, at.api.clock.now_ms() // 1000 + 3600)
+        begun_s = at.desk.begun_ms // 1000
+
+        async def statuses(*seconds: int, **headers: str) -> list[int]:
+            query = "" if headers else f"?token={token}"
+            urls = [f"/{at.job}/{begun_s + second}-preview.jpg{query}" for second in seconds]
+            return [(await player.get(url, headers=headers)).status_code for url in urls]
+
+        assert await statuses(1, 2, 3, 4) == [200, 200, 429, 429]
+        assert await statuses(1, 2) == [200, 200]  # they are there
+        refused = await player.get(f"/{at.job}/{begun_s + 3}-preview.mp4?token={token}")
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 3000
+        assert (await player.get(f"/{at.job}/preview.jpg?token={token}")).status_code == 200  # one a segment at most
+        key = (await make_key(at.api, "playback"))["key"]
+        assert await statuses(3, **{"X-API-KEY": key}) == [200]
+        assert await statuses(3) == [200]
+        monkeypatch.setattr(at.api.parts.pictures, "_networks", Budget(9, timedelta(hours=1), at.api.clock))
+        monkeypatch.setattr(at.api.parts.pictures, "_viewers", Budget(1, timedelta(hours=1), at.api.clock))
+        assert await statuses(4, 5) == [200, 429]

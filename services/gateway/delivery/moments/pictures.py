@@ -23,6 +23,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.messages.pictures import PICTURE_LIFE, PictureForm, PictureRecord, RecordingPicture
 from shared.runtime.clock import Clock, rfc3339
+from shared.security.peers import Budget, network_of
 from shared.store import MediaStore
 
 PATIENCE: Final = timedelta(seconds=25)
@@ -32,6 +33,11 @@ FAILED_FOR: Final = timedelta(seconds=10)
 TRUSTED: Final = PICTURE_LIFE - timedelta(minutes=5)
 AT_ONCE: Final = 4
 WAIT: Final = timedelta(seconds=1)
+EACH_AT_ONCE, EACH_AGAIN = 20, timedelta(seconds=2)
+ALL_AT_ONCE, ALL_AGAIN = 300, timedelta(milliseconds=500)
+"""New pictures that viewers without a key may have made of moments: those of one network, and all of an account. They
+lie in the store for hours, so that without limit a viewer of a week's recording could fill it.
+"""
 _MS: Final = timedelta(milliseconds=1)
 TYPES: Final[dict[PictureForm, str]] = {
     "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "mp4": "video/mp4",
@@ -65,12 +71,21 @@ class MomentPictures:
         self._clock = clock
         self._waiting: Counter[str] = Counter()
         self._making: dict[str, asyncio.Task[PictureRecord]] = {}
+        self._networks = Budget(EACH_AT_ONCE, EACH_AGAIN, clock)
+        self._viewers = Budget(ALL_AT_ONCE, ALL_AGAIN, clock)
         self.patience = patience
 
-    async def picture(self, account: str, event: str, moment: Moment, look: Look, cache: str) -> Content:
-        """Return a picture, made if need be; NotFound when there is none, TooMany, NoAnswer."""
+    async def picture(
+        self, account: str, event: str, moment: Moment, look: Look, cache: str, viewer: str | None = None
+    ) -> Content:
+        """Return a picture, made if need be; NotFound when there is none, TooMany, NoAnswer.
+
+        `viewer`: the address of one without a key, for whom fewer are made.
+        """
         ident = _ident(account, event, moment, look)
-        record = await self._known(f"{account}.{ident}") or await self._made(account, event, ident, moment, look)
+        record = await self._known(f"{account}.{ident}")
+        if record is None:
+            record = await self._made(account, event, ident, moment, look, viewer)
         if record.key is None or record.at is None:
             raise NotFound(f"there is no picture of this moment: {record.error}")
         wall_ms = moment.wall_ms + int((record.at - moment.stream) * 1000)
@@ -97,17 +112,30 @@ class MomentPictures:
         age = timedelta(milliseconds=self._clock.now_ms() - stored.value.asked_ms)
         return stored.value if age < (TRUSTED if stored.value.key else FAILED_FOR) else None
 
-    async def _made(self, account: str, event: str, ident: str, moment: Moment, look: Look) -> PictureRecord:
+    async def _made(
+        self, account: str, event: str, ident: str, moment: Moment, look: Look, viewer: str | None
+    ) -> PictureRecord:
         """Return a picture that is made for all who ask for it meanwhile; TooMany, NoAnswer, Unavailable."""
         key = f"{account}.{ident}"
         making = self._making.get(key)
         if making is None:
             if self._waiting[account] >= AT_ONCE:
                 raise TooMany("TOO_MANY_PICTURES", f"the account waits for {AT_ONCE} pictures already", WAIT)
+            if viewer is not None:
+                self._count(account, viewer)
             self._waiting[account] += 1
             making = self._making[key] = asyncio.create_task(self._ordered(account, event, ident, moment, look))
             making.add_done_callback(lambda task: self._done(account, key, task))
         return await asyncio.shield(making)
+
+    def _count(self, account: str, viewer: str) -> None:
+        """Count a new picture for a viewer; TooMany."""
+        network = account, network_of(viewer)
+        for budget, key in ((self._networks, network), (self._viewers, account)):
+            if not budget.take(key):
+                raise TooMany(
+                    "TOO_MANY_PICTURES", "too many new pictures; those there are come at once", budget.wait(key)
+                )
 
     def _done(self, account: str, key: str, task: asyncio.Task[PictureRecord]) -> None:
         del self._making[key]

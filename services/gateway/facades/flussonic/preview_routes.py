@@ -6,14 +6,14 @@ import re
 from fractions import Fraction
 from typing import Annotated, Final
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.responses import Response
 
 from services.gateway.delivery.moments.find import find_moment, newest_moment
 from services.gateway.delivery.moments.pictures import Look, MomentPictures
 from services.gateway.delivery.moments.routes import sent
 from services.gateway.facades.flussonic.archive_routes import Watched
-from services.gateway.facades.flussonic.mount import mounted
+from services.gateway.facades.flussonic.mount import admitted_of, mounted
 from services.gateway.http.parts import part
 
 PREVIEW: Final = re.compile(r"(?:(\d{1,11})-)?preview\.(jpg|mp4)", re.ASCII)
@@ -28,16 +28,24 @@ async def preview(
     """Return a preview; in a gap, of what follows it."""
     found = PREVIEW.fullmatch(leaf)
     assert found is not None  # noqa: S101  what is mounted matches
-    account, keep_s = watched.stream.account, LIVE_S
+    account, keep_s, viewer = watched.stream.account, LIVE_S, None
     if found[1] is None:
         event = watched.stream.event
         moment = await newest_moment(watched.delivery, account, event)
     else:
+        viewer = _viewer(watched.request)
         event, keep_s = await watched.dvr.event_at(watched.stream, int(found[1]) * 1000), MOMENT_S
         moment = await find_moment(watched.delivery, account, event, "wall", Fraction(int(found[1])))
     cache = f"{watched.viewer.scope}, max-age={min(watched.viewer.keep_s, keep_s)}"
-    content = await pictures.picture(account, event, moment, FORMS[found[2]], cache)
+    content = await pictures.picture(account, event, moment, FORMS[found[2]], cache, viewer)
     return await sent(watched.request, content)
+
+
+def _viewer(request: Request) -> str | None:
+    """Return the address of a viewer who was let in by something else than a key."""
+    if "token" not in request.query_params and admitted_of(request) is None:
+        return None
+    return request.client.host if request.client else ""
 
 
 mounted(PREVIEW.pattern, preview)

@@ -59,12 +59,16 @@ class Admitted:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Keep the session open while the block runs."""
-        self.session.held += 1
+        self._hold(1)
         try:
             yield
         finally:
-            self.session.held -= 1
-            self.session.seen_ns = self.admission.clock.monotonic_ns()
+            self._hold(-1)
+
+    def _hold(self, more: int) -> None:
+        now = self.session.seen_ns = self.admission.clock.monotonic_ns()
+        self.session.held += more
+        self.admission.table(self.account).place(self.session, now)
 
 
 @dataclass(slots=True)
@@ -76,7 +80,7 @@ class Admission:
     clock: Clock
     usual: str = ""
     _tables: defaultdict[str, Table] = field(init=False, default_factory=lambda: defaultdict(Table))
-    _asking: dict[tuple[str, str], asyncio.Task[None]] = field(init=False, default_factory=dict)
+    _asking: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _strangers: Budget = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,8 +93,12 @@ class Admission:
             try:
                 yield
             finally:
-                for task in list(self._asking.values()):
+                for task in list(self._asking):
                     await end_task(task)
+
+    def table(self, account: str) -> Table:
+        """Return the sessions of an account."""
+        return self._tables[account]
 
     def rule_of(self, config: Mapping[str, Any]) -> Rule | None:
         """Return what is set about a stream's players; None: nobody is asked about them."""
@@ -106,7 +114,7 @@ class Admission:
         now = self.clock.monotonic_ns()
         table = self._tables[account]
         session = table.open(self._ident(account, rule, player), player, now)
-        if session.asked == 0 and (account, session.ident) not in self._asking:
+        if session.asked == 0 and session.asking is None:
             who = account, network_of(player.ip)
             if not self._strangers.take(who):
                 table.drop(session)
@@ -125,22 +133,29 @@ class Admission:
 
     def goes_on(self, player: Admitted) -> bool:
         """Return whether a player that is being sent a stream may still play."""
-        session, now = player.session, self.clock.monotonic_ns()
-        session.seen_ns = now
+        session, now, table = player.session, self.clock.monotonic_ns(), self._tables[player.account]
+        table.touch(session, now)
         if session.until_ns <= now:
             self._ask(player.account, player.rule, session)
-        return session.allowed and self._tables[player.account].knows(session)
+        return session.allowed and table.knows(session)
 
     def _ask(self, account: str, rule: Rule, session: Session) -> asyncio.Task[None]:
         """Ask about a session, once for all its requests that come meanwhile."""
-        key = account, session.ident
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.create_task(self._asked(account, rule, session))
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        return task
+        if session.asking is None:
+            session.asking = asyncio.create_task(self._asked(account, rule, session))
+            self._asking.add(session.asking)
+            session.asking.add_done_callback(self._asking.discard)
+            self._tables[account].place(session, self.clock.monotonic_ns())
+        return session.asking
 
     async def _asked(self, account: str, rule: Rule, session: Session) -> None:
+        try:
+            await self._answered(account, rule, session)
+        finally:
+            session.asking = None
+            self._tables[account].place(session, self.clock.monotonic_ns())
+
+    async def _answered(self, account: str, rule: Rule, session: Session) -> None:
         try:
             answer = await self.backends.ask(account, rule.url, self._params(account, session), session.player.trace)
         except BackendSilent as error:
@@ -157,26 +172,28 @@ class Admission:
         now, player = self.clock.monotonic_ns(), session.player
         session.allowed, session.until_ns = answer.allowed, now + to_ns(answer.holds)
         session.user = answer.user or player.token or player.ip
-        most = answer.most or rule.most
-        if not answer.allowed or most is None or player.proto not in COUNTED:
-            return
         table = self._tables[account]
+        table.place(session, now)
+        most = answer.most or rule.most
+        if not answer.allowed or most is None or player.proto not in COUNTED or not table.knows(session):
+            return
         for other in table.beyond(session, most, now):
             log.info("play.session.closed", account=account, stream=other.player.name, session_id=other.ident)
             other.allowed = False
             if rule.soft:
                 table.drop(other)
+            table.place(other, now)
 
     def _params(self, account: str, session: Session) -> dict[str, str]:
         now, player = self.clock.monotonic_ns(), session.player
-        living = list(self._tables[account].living(now))
+        of_stream, of_all = self._tables[account].clients(player.name, now)
         return {
             "name": player.name, "proto": player.proto, "ip": player.ip, "token": player.token,
             "request_type": "update_session" if session.asked else "new_session",
             "request_number": str(session.asked), "session_id": session.ident,
-            "stream_clients": str(sum(one.player.name == player.name for one in living)),
-            "total_clients": str(len(living)), "duration": str((now - session.opened_ns) // 1_000_000_000),
-            "user_agent": player.user_agent, "referer": player.referer, "qs": player.qs,
+            "stream_clients": str(of_stream), "total_clients": str(of_all),
+            "duration": str((now - session.opened_ns) // 1_000_000_000), "user_agent": player.user_agent,
+            "referer": player.referer, "qs": player.qs,
         }  # fmt: skip
 
     def _ident(self, account: str, rule: Rule, player: Player) -> str:

@@ -25,9 +25,9 @@ from services.clipper.cutting import (
     join_plans,
     parts_of,
     plan_cut,
-    render,
     verify_clip,
 )
+from services.clipper.cutting.render import render
 from services.clipper.edits.graph import Edit
 from services.clipper.edits.render import render_edited
 from services.clipper.footage import Footage

@@ -6,6 +6,7 @@ The publisher's own thread waits for the first answer, so that a slow server hol
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -50,6 +51,7 @@ class Permits:
         self._clock = clock
         self._usual = usual
         self._refused: LRUCache[tuple[str, str, str], int] = LRUCache(REMEMBERED)
+        self._lock = threading.Lock()  # threads of connections, and the loop
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -58,7 +60,8 @@ class Permits:
 
     def refused_lately(self, job: AdmittedJob, host: str, token: str = "") -> None:
         """Raise PublishRefused while a no to the same publisher holds; asks nobody."""
-        until_ns = self._refused.get((job.event, host, token), 0)
+        with self._lock:
+            until_ns = self._refused.get((job.event, host, token), 0)
         if self._clock.monotonic_ns() < until_ns:
             raise denied()
 
@@ -82,7 +85,7 @@ class Permits:
             log.warning("publish.backend.silent", job=job.event, account=job.account, reason=str(error))
             raise later() from None
         if not answer.allowed:
-            self._refused[job.event, host, token] = self._clock.monotonic_ns() + to_ns(answer.holds)
+            self._refuse((job.event, host, token), answer)
             raise denied()
         return permit
 
@@ -99,10 +102,14 @@ class Permits:
                 continue
             if not answer.allowed:
                 key = permit.job.event, permit.params["ip"], permit.params["token"]
-                self._refused[key] = self._clock.monotonic_ns() + to_ns(answer.holds)
+                self._refuse(key, answer)
                 log.info("publish.denied")
                 end()
                 return
+
+    def _refuse(self, key: tuple[str, str, str], answer: Answer) -> None:
+        with self._lock:
+            self._refused[key] = self._clock.monotonic_ns() + to_ns(answer.holds)
 
     async def _ask(self, permit: Permit) -> Answer:
         """Ask once, and record an answer."""

@@ -17,7 +17,7 @@ from services.notifier.forms import Form
 from services.notifier.retries import Outcome, Policy
 from services.notifier.signature import headers
 from services.notifier.tokens import Tokens
-from shared.errors import ReelayError
+from shared.errors import ReelayError, Unavailable
 from shared.runtime.clock import Clock
 from shared.security.netguard.http import GuardedTransport, read_at_most
 
@@ -77,6 +77,8 @@ class Sender:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reached = not isinstance(error, httpx.ConnectError)
             return Outcome(error=f"{type(error).__name__}: {error}"[:300].rstrip(": "), reached=reached)
+        except Unavailable:  # the broker, and nothing that the receiver did
+            raise
         except ReelayError as error:  # refused by netguard, or the host name is not found
             return Outcome(error=str(error)[:300], reached=False)
 

@@ -56,11 +56,14 @@ class ClearStore(MediaStore):
     def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
         """Read a range piece by piece, of the decrypted object."""
         if _INIT.fullmatch(key) or self.is_sealed(key):
-            data = b"".join(self.raw.read(key, 0, _LARGEST, version=version))
-            piece = memoryview(self._cleared(key, data))[offset : offset + max(length, 0)]
+            piece = memoryview(self._all(key, version))[offset : offset + max(length, 0)]
             yield from (bytes(piece[at : at + chunk]) for at in range(0, len(piece), chunk))
         else:
             yield from self.raw.read(key, offset, length, chunk=chunk, version=version)
+
+    def _all(self, key: str, version: str) -> bytes:
+        """Return a decrypted object; what it was decrypted from is not kept while a client takes its time."""
+        return self._cleared(key, b"".join(self.raw.read(key, 0, _LARGEST, version=version)))
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:

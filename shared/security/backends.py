@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import httpx
+from cachetools import LRUCache
 
 from shared.errors import ReelayError
 from shared.runtime.clock import Clock, to_ns
@@ -34,6 +35,7 @@ MOST: Final = 512
 FAULTS: Final = 3
 """After so many faults in a row a backend is left alone for PAUSE: those who ask get BackendSilent at once."""
 PAUSE: Final = timedelta(seconds=2)
+REMEMBERED: Final = 10_000
 USUAL: Final = timedelta(seconds=180)
 DENIED: Final = timedelta(seconds=10)
 """How long an answer without X-AuthDuration is kept: a yes as the vendor's servers do, a no more briefly."""
@@ -71,8 +73,8 @@ class Backends:
         self._clients: dict[bool, httpx.AsyncClient] = {}
         self._users: Counter[str] = Counter()
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._faults: Counter[tuple[str, str]] = Counter()
-        self._paused: dict[tuple[str, str], int] = {}
+        self._faults: LRUCache[tuple[str, str], int] = LRUCache(REMEMBERED)
+        self._paused: LRUCache[tuple[str, str], int] = LRUCache(REMEMBERED)
         self.patience = PATIENCE
 
     @contextlib.asynccontextmanager
@@ -94,8 +96,8 @@ class Backends:
             try:
                 answer = await self._asked(url, params, trace)
             except BackendSilent:
-                self._faults[known] += 1
-                if self._faults[known] >= FAULTS:
+                self._faults[known] = faults = self._faults.get(known, 0) + 1
+                if faults >= FAULTS:
                     self._paused[known] = self._clock.monotonic_ns() + to_ns(PAUSE)
                 raise
         self._faults.pop(known, None)

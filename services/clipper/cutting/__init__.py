@@ -7,7 +7,6 @@ only what it must, and `verify_clip` checks a clip before it is published.
 from services.clipper.cutting.cut import CutPart, CutResult, cut_exact, cut_fast
 from services.clipper.cutting.joined import join_plans, parts_of
 from services.clipper.cutting.plan import Candidate, CutPlan, plan_cut
-from services.clipper.cutting.render import render
 from services.clipper.cutting.verify import verify_clip
 from shared.media.seams.errors import ClipFaulty, CutError, EmptyCut, MixedConfigs, SegmentUnreadable, Stopped
 from shared.media.seams.source import CutSource, Run, Segment
@@ -31,6 +30,5 @@ __all__ = [
     "join_plans",
     "parts_of",
     "plan_cut",
-    "render",
     "verify_clip",
 ]

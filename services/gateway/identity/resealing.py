@@ -54,7 +54,7 @@ KEPT: Final[tuple[Kept, ...]] = (
     Kept(buckets.WEBHOOKS, WebhookEndpoint, {"secret": VAULT_PURPOSE}, ("url",)),
     Kept(
         buckets.JOBS, JobRecord,
-        {"stream_key": STREAM_KEY_PURPOSE, "passphrase": PASSPHRASE_PURPOSE}, ("on_publish",),
+        {"stream_key": STREAM_KEY_PURPOSE, "passphrase": PASSPHRASE_PURPOSE}, ("on_publish", "notifications"),
     ),
     Kept(buckets.KEYS, CdnAccount, {"key": CDN_KEY_PURPOSE}, pattern=NameIndex.pattern),
     Kept(buckets.ALIASES, Alias, {"settings": SETTINGS_PURPOSE}, pattern=AliasIndex.pattern),
@@ -120,8 +120,11 @@ class Resealing:
         """Return a value with the sealed URLs in it sealed anew."""
         if isinstance(value, dict):
             return {name: self._anywhere(inner) for name, inner in value.items()}
-        if isinstance(value, list):
-            return [self._anywhere(inner) for inner in value]
+        if isinstance(value, list | tuple):
+            return type(value)(self._anywhere(inner) for inner in value)
+        if isinstance(value, Record):
+            fields = {name: (inner, self._anywhere(inner)) for name, inner in value}
+            return value.model_copy(update={name: new for name, (old, new) in fields.items() if new != old})
         if not isinstance(value, str) or not value.startswith(SEALED):
             return value
         if self._vault.is_current(value.removeprefix(SEALED)):

@@ -70,11 +70,11 @@ async def test_it_is_in_the_record_and_told(
 ) -> None:
     real, gates = cutter.cut_exact, {part: Gate() for part in (1, 2, 3)}
 
-    def slow(plan: Any, out: Any, stop: threading.Event) -> Any:
+    def slow(plan: Any, out: Any, stop: threading.Event, *more: Any) -> Any:
         for part, gate in gates.items():
             note(stop, RENDERING, part, 4)
             gate.hold()
-        return real(plan, out, stop)
+        return real(plan, out, stop, *more)
 
     monkeypatch.setattr(cutter, "cut_exact", slow)
     async with desk(nats, tmp_path) as at, serving(at):

@@ -142,6 +142,18 @@ async def test_clips_ordered_with_it_are_made_of_its_first_activation(api: Gatew
     assert (await settled(api, ident)).selection.end == 20
 
 
+async def test_an_activation_right_after_another_takes_no_ordered_clip_its_range(api: Gateway) -> None:
+    made = await api.job(static=True, outputs=[{"live_stream": False, "duration": 5}])
+    ident = made["vod_jobs"][0]["jvod_id"]
+    await put(api, made["id"], "activate")
+    await stream(api, made["id"], 0, 20)
+    await put(api, made["id"], "deactivate")
+    await put(api, made["id"], "activate")
+    await stream(api, made["id"], 100, 30)
+    found = await settled(api, ident)
+    assert (found.refused, found.selection.start, found.selection.end) == ("", 15, 20)
+
+
 async def test_in_their_dialect(api: Gateway) -> None:
     key = await make_key(api, "jobs:write", account=account(api), dialect="brightcove")
     async with httpx.AsyncClient(base_url=api.http.base_url, headers={"X-API-KEY": key["key"]}) as http:

@@ -240,6 +240,8 @@ async def test_tokens_of_ours_open_nothing_more_than_the_backend(api: Gateway, b
         backend.default = Reply(403)
         assert (await at.get(token=token)).status_code == 403
         assert at.asked()[0]["token"] == token
+        other = await at.client.get(f"{at.recorded.url('index.m3u8').partition('?')[0]}?token={token}&account=another")
+        assert other.status_code == 403, "the account of the query does not hide the stream from its backend"
         assert (await at.get("recording_status.json", token="x")).status_code == 403
         assert (await at.get("preview.jpg", token="x")).status_code == 403
         assert (await at.get("../v1/jobs", token="x")).status_code in {401, 404}

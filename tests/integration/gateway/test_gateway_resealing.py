@@ -39,7 +39,7 @@ async def filled(api: Gateway, account: str) -> dict[str, Any]:
         "/v1/credentials", s3 | token_url | {"credential_label": "o", "credential_type": "oauth", "session_token": ""}
     )
     await post("/v1/webhooks", {"url": "https://example.com/hook?token=x"})
-    await post("/v1/jobs", {"name": "match"})
+    await post("/v1/jobs", {"name": "match", "notifications": [{"url": "https://example.com/told?token=x"}]})
     await post("/v1/cdn-accounts", {"account": account})
     stream = {
         "title": "News", "inputs": [{"url": "rtsp://user:secret@camera.example.com/1"}],
@@ -91,7 +91,7 @@ async def test_all_that_the_gateway_stores_is_sealed_anew(nats: NatsServer, tmp_
             return all(new.is_current(token) for token in await tokens(api))
 
         await until(all_new)
-        assert len(await tokens(api)) >= 10
+        assert len(await tokens(api)) >= 11
         assert await seen(api.http, "reseal") == before
         revisions = await marks(api)
         again = [Resealing(api.js, api.parts.service.vault) for _ in range(2)]

@@ -17,10 +17,11 @@ OPEN: Final = {"GET /healthz", "GET /readyz", "GET /v1/openapi.json"}
 SIGNED: Final = {"POST /api/cdn/v2/forwardRequest.action"}
 """Opened by a signature; a key is neither needed nor of use. So is everything below /play/."""
 ROUTES: Final = {
-    "jobs:read jobs:write": ["GET /v1/jobs", "GET /v1/jobs/{job_id}"],
+    "jobs:read jobs:write": ["GET /v1/jobs", "GET /v1/jobs/{job_id}", "GET /v1/jobs/{job_id}/rtmpouts"],
     "jobs:write": [
         "POST /v1/jobs", "PUT /v1/jobs/{job_id}/stop", "PUT /v1/jobs/{job_id}/cancel", "DELETE /v1/jobs/{job_id}",
-        "DELETE /v1/jobs/{job_id}/recording",
+        "DELETE /v1/jobs/{job_id}/recording", "PUT /v1/jobs/{job_id}/activate", "PUT /v1/jobs/{job_id}/deactivate",
+        "POST /v1/jobs/{job_id}/rtmpouts", "PUT /v1/jobs/{job_id}/rtmpouts/{output_id}/stop",
     ],
     "vods:read vods:write": [
         "GET /v1/vods", "GET /v1/vods/{jvod_id}", "GET /v1/jobs/{job_id}/vods", "GET /v1/library",
@@ -37,6 +38,7 @@ ROUTES: Final = {
     "jobs:read jobs:write playback": [
         "POST /v1/jobs/{event}/playback", "GET /v1/jobs/{event}/hls/index.m3u8", "GET /v1/jobs/{event}/hls/dvr.m3u8",
         "GET /v1/jobs/{event}/hls/{playlist}", "GET /v1/jobs/{event}/hls/{session}/{track}/{file}",
+        "GET /v1/jobs/{event}/image",
     ],
     "restreams:read restreams:write": ["GET /v1/restreams", "GET /v1/restreams/{restream_id}"],
     "restreams:write": [
@@ -75,7 +77,7 @@ def filled(path: str) -> str:
     """Put a value that is nobody's into each place of a path."""
     ids = {
         "job_id", "jvod_id", "event", "restream_id", "webhook_id", "delivery_id", "key_id", "session", "export_id",
-        "clip",
+        "clip", "output_id",
     }  # fmt: skip
     for name in ids:
         path = path.replace(f"{{{name}}}", "0" * 32)

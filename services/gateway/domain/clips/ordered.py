@@ -87,6 +87,11 @@ class OrderedClips:
             for command, one in zip(commands, asked, strict=True)
         ]
 
+    async def activate(self, account: str, event: str) -> JobRecord:
+        """Activate a static entry point, after the clips of its last activation have got their ranges."""
+        await self.settle(account, event)
+        return await self.jobs.activate(account, event)
+
     async def settle(self, account: str, event: str) -> None:
         """Give the waiting clips of a job that has ended their ranges. A cancelled job's are dropped by the clipper."""
         try:

@@ -52,7 +52,7 @@ async def _settled(asked: TimecodeRange, search: TimecodeSearch, zero: Fraction)
 
 def _from(zero: Fraction, found: Found) -> tuple[Fraction | None, Fraction | None]:
     """Return start and end, counted from `zero`; the first picture's begins a little before the stream."""
-    start, end = (None if point is None else point - zero for point in found)
+    start, end = (None if point is None else point - zero for point in (found.start, found.end))
     return Fraction(0) if start is not None and -BEFORE < start < 0 else start, end
 
 

@@ -26,13 +26,14 @@ Reader = Annotated[Caller, Depends(require("jobs:read"))]
 Writer = Annotated[Caller, Depends(require("jobs:write"))]
 TheJobs = Annotated[Jobs, Depends(part(Jobs))]
 TheViews = Annotated[Views, Depends(part(Views))]
+Orders = Annotated[OrderedClips, Depends(part(OrderedClips))]
 
 
 @router.post("")
 async def create_job(
     request: Request,
     caller: Writer,
-    orders: Annotated[OrderedClips, Depends(part(OrderedClips))],
+    orders: Orders,
     views: TheViews,
     asked: Annotated[JobAsk, Depends(json_body(JobAsk))],
 ) -> Body:
@@ -82,9 +83,9 @@ async def cancel_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
 
 
 @router.put("/{job_id}/activate")
-async def activate_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
+async def activate_job(caller: Writer, orders: Orders, job_id: HexPath) -> Body:
     """Activate a static entry point."""
-    return {"id": (await jobs.activate(caller.account, job_id)).event}
+    return {"id": (await orders.activate(caller.account, job_id)).event}
 
 
 @router.put("/{job_id}/deactivate")

@@ -31,13 +31,14 @@ Writer = Annotated[Caller, Depends(require("jobs:write"))]
 TheJobs = Annotated[Jobs, Depends(part(Jobs))]
 TheRecordings = Annotated[Recordings, Depends(part(Recordings))]
 Views = Annotated[JobViews, Depends(part(JobViews))]
+Orders = Annotated[OrderedClips, Depends(part(OrderedClips))]
 
 
 @router.post("", status_code=201, openapi_extra=documents(JobCreate))
 async def create_job(
     request: Request,
     caller: Writer,
-    orders: Annotated[OrderedClips, Depends(part(OrderedClips))],
+    orders: Orders,
     views: Views,
     asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
 ) -> JobCreated | JobView:
@@ -79,9 +80,9 @@ async def cancel_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPat
 
 
 @router.put("/{job_id}/activate")
-async def activate_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
+async def activate_job(caller: Writer, orders: Orders, views: Views, job_id: HexPath) -> JobView:
     """Let the encoder of a static entry point in, for a new stream; clips of the one before can be made no more."""
-    return await views.whole(caller, await jobs.activate(caller.account, job_id))
+    return await views.whole(caller, await orders.activate(caller.account, job_id))
 
 
 @router.put("/{job_id}/deactivate")

@@ -50,8 +50,12 @@ class SourceRanges:
             return
         from_ms, to_ms = needed(part, zero_ms)
         held = SourceRange(account=part.account, event=part.event, clip=part.clip, from_ms=from_ms, to_ms=to_ms)
-        with contextlib.suppress(Conflict):
-            await self._ranges.create(key, held)
+
+        def change(known: SourceRange | None) -> SourceRange | None:
+            """Hold a range that has become known in place of everything, and not the other way round."""
+            return None if known == held or (known and part.after_live is not None) else held
+
+        await self._ranges.change(key, change)
 
     async def release(self, record: ClipRecord) -> None:
         """Let retention have what a clip was cut from."""
@@ -77,8 +81,11 @@ class SourceRanges:
         return clip is not None and needs_recording(clip.value)
 
     async def _zero_ms(self, part: ClipCreate) -> int | None:
-        """Return when the event's first frame arrived; 0 for a range by wall clock, which does not depend on it."""
-        if part.selection.clock == "wall":
+        """Return when the event's first frame arrived; 0 for a range that does not depend on it.
+
+        That is one by wall clock, and that of a clip that was ordered with its job, before anything was published.
+        """
+        if part.selection.clock == "wall" or part.after_live is not None:
             return 0
         stored = await self._clocks.get(clock_key(part.account, part.event))
         return stored.value.first_frame_ms if stored else None

@@ -16,8 +16,9 @@ from services.clipper.state import begun
 from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, SourceRange, VodState
+from shared.messages.ranges import AfterLive
 from shared.messages.sessions import EventClock, clock_key
-from shared.recording.needed import BEFORE_MS, BEHIND_MS
+from shared.recording.needed import ALL_MS, BEFORE_MS, BEHIND_MS
 from shared.runtime.clock import SystemClock
 from tests.support.clipper_desk import ACCOUNT, Desk, check, desk, frames, serving
 from tests.support.framecode_record import Recording, Spec, record
@@ -128,6 +129,35 @@ async def test_a_clip_holds_its_range_until_it_is_cut_exactly_and_not_while_it_i
             await send(at.js, times, times=2)
         await until(lambda: gone(at, order.clip))
     assert await held(at) == {}
+
+
+ASKED = (
+    {"clock": "stream", "start": "1", "end": "5"},
+    {"clock": "timecode", "start": "00:00:01:00", "end": "00:00:05:00"},
+    {"clock": None, "duration": "4"},
+)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+async def test_a_clip_that_was_ordered_with_its_job_holds_everything_until_its_range_is_known(
+    nats: NatsServer, tmp_path: Path, asked: dict[str, str | None]
+) -> None:
+    """Its command comes before anything is published. Each command is told again after the clip has its range."""
+    async with desk(nats, tmp_path) as at, serving(at, "clipper"):
+        await at.job("standby")
+        wish = AfterLive.model_validate(asked | {"names": ("start", "end", "duration")})
+        first = at.order(0, 0, after_live=wish)
+        await begins(at, first)
+        await until(lambda: same(at, {first.clip: (-at.begun_ms, ALL_MS - at.begun_ms)}))
+        firsts = EventClock(first_frame_ms=at.begun_ms)
+        await Bucket(lambda: at.js, "sessions", EventClock).create(clock_key(ACCOUNT, at.event), firsts)
+        settled = at.order(1, 5, settled=True).model_copy(update={"clip": first.clip})
+        await send(at.js, settled, times=2)
+        expected = {first.clip: (1000 - BEFORE_MS, 5000 + BEHIND_MS)}
+        await until(lambda: same(at, expected))
+        sequence = await send(at.js, first, times=2)
+        await until(lambda: idle(at.js, "clipper-create", sequence))
+        assert await held(at) in (expected, {})
 
 
 async def gone(at: Desk, clip: str) -> bool:

@@ -65,6 +65,17 @@ def test_a_session_that_is_told_late_does_not_wake_it() -> None:
     assert apply(activation.deactivate(active(), 3000), ends(ONE, 3100)).state == "standby"
 
 
+def test_a_session_that_is_told_in_the_next_activation_is_not_its_first() -> None:
+    job = activation.deactivate(active(), 3000)
+    job = apply(active(job, 10_000), begins(ONE, 2900))
+    assert job.entry is not None
+    assert (job.entry.number, job.entry.first_ms) == (2, None)
+    assert activation.no_encoder(job) is not None, "its own encoder is still waited for"
+    job = apply(job, ends(ONE, 3000), begins(TWO, 11_000))
+    assert job.entry is not None
+    assert job.entry.first_ms == 11_000
+
+
 def test_an_encoder_that_stays_away_deactivates_it() -> None:
     job = apply(active(), begins(ONE, 2500), ends(ONE, 3000))
     assert job.state == "disconnected"

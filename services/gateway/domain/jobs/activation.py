@@ -16,6 +16,7 @@ from services.gateway.domain.errors import StateConflict
 from services.gateway.domain.jobs.entering import announced
 from shared.messages.jobs import EntryPoint, JobRecord
 from shared.messages.live import LiveFinish, SessionStarted
+from shared.runtime.clock import TOLERATED_MS
 
 LONGEST_WAIT: Final = timedelta(minutes=30)
 """How long an activation waits for its first encoder."""
@@ -49,9 +50,14 @@ def stand_by(job: JobRecord, at_ms: int) -> JobRecord:
 
 
 def begun(job: JobRecord, event: SessionStarted) -> EntryPoint | None:
-    """Return the entry point after a session has started: the first one of an activation tells where it begins."""
+    """Return the entry point after a session has started: the first one of an activation tells where it begins.
+
+    One of the activation before may be told late, when this one has begun.
+    """
     entry = job.entry
     if entry is None or entry.state != "active" or entry.first_ms is not None:
+        return entry
+    if event.at_ms < entry.activated_ms - TOLERATED_MS:
         return entry
     return entry.model_copy(update={"first_ms": event.at_ms, "origin_ms": event.origin_ms})
 

@@ -39,9 +39,18 @@ class LiveMedia:
         self._stop = stop
         self._reader = SegmentReader(access, stop)
         self._coming: deque[SegmentWritten] = deque()
-        last = access.ask(lambda js: newest(js, access.account, event), stop)
+        self.video: Track | None = None
+        self.audio: Track | None = None
+        self.wall_start_ms: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Open what is newest; SourceError."""
+        access = self._access
+        last = access.ask(lambda js: newest(js, access.account, self._event), self._stop)
         if last is None:
             raise SourceError("nothing is recorded of the live event yet", lasting=False)
+        self._coming.clear()
         self._log = last.log
         self._opened = self._reader.open(last.segment)
         self._given = [0, 0]
@@ -49,10 +58,9 @@ class LiveMedia:
         growing = self._growing()
         if growing is not None and growing.rows[-1].dts - growing.rows[0].dts >= LEAD:
             self._opened = growing
-        self.video: Track | None = self._opened.video
-        self.audio: Track | None = self._opened.audio
+        self.video, self.audio = self._opened.video, self._opened.audio
         placed = locate(last.segment)
-        self.wall_start_ms: int | None = round((placed.wall - placed.start) * 1000)
+        self.wall_start_ms = round((placed.wall - placed.start) * 1000)
 
     def packets(self, start: int) -> Iterator[Packet]:  # noqa: ARG002  there is only one position to start
         """Yield packets from the newest keyframe or from the seam, as they come, until the event ends."""

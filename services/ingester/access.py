@@ -121,7 +121,15 @@ class Access:
             raise PublishRefused("no job has this id")
         return self._entry(job)
 
-    def _entry(self, job: JobRecord) -> AdmittedJob:
+    def require(self, entry: AdmittedJob, address: str) -> None:
+        """Raise PublishRefused when a job takes no publisher any more: it may have ended since it was looked up."""
+        key = f"{entry.account}.{entry.event}"
+        job = self._jobs.get(key) or self._ask(self._job_bucket, key, address)
+        if job is None:
+            raise PublishRefused("the job was deleted", "over").about(entry.account, entry.event)
+        self._check(job)
+
+    def _check(self, job: JobRecord) -> None:
         if job.is_inactive and not job.ended:
             raise PublishRefused(INACTIVE, "over").about(job.account, job.event)
         if not self._takes(job):
@@ -129,6 +137,9 @@ class Access:
             raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over").about(
                 job.account, job.event
             )
+
+    def _entry(self, job: JobRecord) -> AdmittedJob:
+        self._check(job)
         try:
             passphrase = self._vault.decrypt(job.passphrase, "passphrase")
             on_publish = open_url(self._vault, job.on_publish)

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from typing import Final
 
-from services.ingester.access import Access
+from services.ingester.access import Access, AdmittedJob
 from services.ingester.disk import Disk
-from services.ingester.permits import Permits
+from services.ingester.permits import Permit, Permits
 from services.ingester.refusals import PublishRefused, disk_full
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
 from services.ingester.sessions import Sessions, Ticket
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest, SrtUnavailable
 from shared.errors import Rejected
+from shared.messages.live import Protocol
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.runtime.settings import Network
@@ -52,7 +53,7 @@ class Doors:
             self._require_room()
             self._sessions.check_elsewhere(entry)
             permit = self._permits.permit(entry, "rtmp", request.host, request.args.get("token", ""))
-            return self._sessions.admit(entry, "rtmp", permit)
+            return self._admit(entry, "rtmp", permit, request.host)
         except PublishRefused as error:
             raise error.about(entry.account, entry.event) from error
 
@@ -79,6 +80,16 @@ class Doors:
             log.warning("publish.disk_full", reason=str(error))
             raise disk_full() from error
 
+    def _admit(self, entry: AdmittedJob, protocol: Protocol, permit: Permit, host: str) -> Ticket:
+        """Admit a publisher to a job that has not ended meanwhile. Once it is admitted, the job's end ends it, too."""
+        ticket = self._sessions.admit(entry, protocol, permit)
+        try:
+            self._access.require(entry, host)
+        except PublishRefused:
+            self._sessions.withdraw(ticket)
+            raise
+        return ticket
+
     def _rtmp_publish(self, publication: Publication[Ticket]) -> None:
         self._sessions.serve(publication, publication.grant)
 
@@ -86,7 +97,7 @@ class Doors:
         try:
             entry = publication.grant.context
             permit = self._permits.permit(entry, "srt", publication.peer.host)  # it has proven the passphrase
-            ticket = self._sessions.admit(entry, "srt", permit)
+            ticket = self._admit(entry, "srt", permit, publication.peer.host)
         except Rejected as error:
             log.info("srt.publish.refused", peer=str(publication.peer), reason=str(error))
             return

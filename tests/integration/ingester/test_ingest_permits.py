@@ -156,6 +156,35 @@ async def test_a_slow_server_holds_up_its_own_publishers_alone(
         await waiting[3]
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_job_that_ends_while_its_owner_is_asked_takes_no_publisher(
+    nats: NatsServer, tmp_path: Path, source: Path, transport: bytes, deleted: bool
+) -> None:
+    answers = asyncio.Event()
+    async with gated(nats, tmp_path, source) as gate:
+        gate.backend.default = Reply(200, wait=answers)
+        one, two = await gate.job(), await gate.job()
+        waiting = asyncio.create_task(rtmp(one)), asyncio.create_task(srt(gate, two, transport))
+        await gate.backend.count(2)
+        jobs = Bucket(lambda: gate.at.js, "events", JobRecord)
+        for job in (two, one):
+            if deleted:
+                await jobs.delete(f"{ACCOUNT}.{job.event}")
+            else:
+                await job.job("finished")
+
+        async def known() -> bool:
+            return await rtmp(one) == DENIED
+
+        await until(known)
+        answers.set()
+        assert await waiting[0] == DENIED
+        await waiting[1]
+        await until(lambda: asyncio.sleep(0, "srt.publish.refused" in (tmp_path / "log").read_text()))
+        assert not await one.sessions()
+        assert not await two.sessions()
+
+
 async def test_srt_publishers_are_asked_about_once_they_have_the_passphrase(
     nats: NatsServer, tmp_path: Path, source: Path, transport: bytes
 ) -> None:

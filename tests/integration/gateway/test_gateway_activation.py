@@ -57,8 +57,7 @@ async def stream(api: Gateway, job: str, origin_s: int, seconds: int) -> None:
     session = uuid.uuid4().hex
     await api.ingester.outbox.emit(
         SessionStarted(
-            account=account(api), event=job, session=session, protocol="rtmp", at_ms=now - seconds * 1000,
-            origin_ms=origin_s * 1000,
+            account=account(api), event=job, session=session, protocol="rtmp", at_ms=now, origin_ms=origin_s * 1000
         )
     )  # fmt: skip
     await api.until_state(job, "processing", account=account(api))

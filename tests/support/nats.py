@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,10 @@ class NatsServer:
         ]
         if (self.folder / "server.conf").exists():
             command += ["-c", self.folder / "server.conf"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(self.folder / "log").open("ab"))
+        # Short-lived, and small: without a collector none can livelock (Go 1.27's background sweep does on busy machines).
+        quiet = os.environ | {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=quiet)
         self.port = self._read_port(ports)
 
     def _read_port(self, ports: Path) -> int:

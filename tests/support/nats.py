@@ -49,7 +49,7 @@ class NatsServer:
         ]
         if (self.folder / "server.conf").exists():
             command += ["-c", self.folder / "server.conf"]
-        # Short-lived, and small: without a collector none can livelock (Go 1.27's background sweep does on busy machines).
+        # Without a collector none livelocks, as the background sweep of Go 1.27 does on busy machines.
         quiet = os.environ | {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=quiet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -34,7 +34,7 @@ class StoredFile:
         length = min(length, max(0, self.size - offset))
         return await asyncio.to_thread(lambda: b"".join(self._pieces(offset, length)))
 
-    async def chunks(self, offset: int = 0) -> AsyncIterator[bytes]:
+    async def chunks(self, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from `offset` on in pieces of up to 256 KiB; raise ObjectMissing, Unavailable."""
         reader = _Reader(self._pieces(offset, max(0, self.size - offset)))
         ahead = asyncio.ensure_future(asyncio.to_thread(reader.take))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeGuard
 
 VideoCodec = Literal["h264", "hevc"]
 """Codecs whose pictures are NAL units."""
@@ -14,6 +14,11 @@ AudioCodec = Literal["aac", "opus", "mp2", "mp3", "ac3", "eac3", "flac"]
 
 SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
 """Codecs whose packets say all that a decoder needs."""
+
+
+def has_nals(codec: str) -> TypeGuard[VideoCodec]:
+    """Return whether a codec's pictures are NAL units."""
+    return codec in {"h264", "hevc"}
 
 
 @dataclass(frozen=True, slots=True)

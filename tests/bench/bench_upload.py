@@ -13,7 +13,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ class DiskFile:
             file.seek(offset)
             return file.read(length)
 
-    async def chunks(self, offset: int = 0) -> AsyncIterator[bytes]:
+    async def chunks(self, offset: int = 0) -> AsyncGenerator[bytes, None]:
         with self.path.open("rb") as file:
             file.seek(offset)
             while pieces := await asyncio.to_thread(lambda: [file.read(PIECE) for _ in range(4)]):

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -52,7 +52,7 @@ class DiskFile:
             file.seek(offset)
             return file.read(length)
 
-    async def chunks(self, offset: int = 0) -> AsyncIterator[bytes]:
+    async def chunks(self, offset: int = 0) -> AsyncGenerator[bytes, None]:
         for at in range(offset, self.size, MIB):
             yield await self.read(at, MIB)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -56,7 +56,7 @@ class MemoryFile:
         self.read_bytes += len(found)
         return found
 
-    async def chunks(self, offset: int = 0) -> AsyncIterator[bytes]:
+    async def chunks(self, offset: int = 0) -> AsyncGenerator[bytes, None]:
         self.read_from.append(offset)
         for at in range(offset, len(self.data), PIECE):
             if self.each is not None:

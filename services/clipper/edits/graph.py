@@ -15,7 +15,7 @@ from services.clipper.edits.captions import Captions
 from services.clipper.edits.lettering import draw
 from services.clipper.edits.window import Window, window
 from shared.media.transcode.colours import Colours
-from shared.media.transcode.filters import TICK, source, then
+from shared.media.transcode.filters import TICK, pulled_one, source, then
 from shared.media.transcode.overlay import Overlay
 from shared.media.transcode.shape import Shape
 from shared.media.transcode.turns import TURNS, Turn
@@ -86,9 +86,7 @@ class EditGraph:
         frame.pts, frame.time_base = 0, TICK  # so that the overlay's single picture stays on
         begin, end = self._ends
         begin.push(frame)
-        fitted = end.pull()
-        assert isinstance(fitted, av.VideoFrame)  # noqa: S101  the graph has pictures only
-        return fitted
+        return pulled_one(end)
 
     def _build(self, frame: av.VideoFrame, looks: Looks, said: str) -> tuple[FilterContext, FilterContext]:
         graph = Graph()

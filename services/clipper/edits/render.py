@@ -22,6 +22,7 @@ from services.clipper.edits.graph import Edit, EditGraph, Looks
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.entries import entry_child, video_config
 from shared.media.seams.errors import CutError
+from shared.media.tracks import has_nals
 from shared.media.transcode.colours import Colours
 from shared.media.transcode.deinterlace import Deinterlacer
 from shared.media.transcode.errors import TranscodeError
@@ -173,6 +174,6 @@ def _pixel(config: TrackConfig) -> Fraction:
 
 def _codec(config: TrackConfig, pixels: str) -> VideoCodec:
     """Return the codec of edited pictures: their own, or for AV1 and VP9 one that plays anywhere, by their depth."""
-    if config.codec == "h264" or config.codec == "hevc":  # noqa: PLR1714  mypy narrows only this form
+    if has_nals(config.codec):
         return config.codec
     return "hevc" if pixels.endswith("le") else "h264"

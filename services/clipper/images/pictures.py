@@ -15,7 +15,7 @@ from services.clipper.images.tone import HDR, to_sdr
 from shared.errors import Rejected
 from shared.media.transcode.colours import Colours
 from shared.media.transcode.deinterlace import Deinterlacer
-from shared.media.transcode.filters import TICK, source, then
+from shared.media.transcode.filters import TICK, pulled_one, source, then
 from shared.media.transcode.streams import FLICKS
 from shared.media.transcode.turns import TURNS, told_by
 from shared.messages.images import LARGEST_IMAGE, SMALLEST_IMAGE
@@ -57,8 +57,7 @@ def picture(found: Found, width: int | None, height: int | None) -> Rgb:
     graph.configure()
     frame.pts, frame.time_base = 0, TICK
     begin.push(frame)
-    fitted = end.pull()
-    assert isinstance(fitted, av.VideoFrame)  # noqa: S101  the graph has pictures only
+    fitted = pulled_one(end)
     if own.transfer in HDR:
         return to_sdr(fitted.to_ndarray().astype(np.uint16), own)
     return fitted.to_ndarray().astype(np.uint8)

@@ -6,7 +6,7 @@ coroutines run in the exporter's event loop; what blocks runs in threads. Adapte
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,7 +35,7 @@ class SourceFile(Protocol):
         """Return `length` bytes from `offset`, fewer at the end; raise ObjectMissing, Unavailable."""
         ...
 
-    def chunks(self, offset: int = 0) -> AsyncIterator[bytes]:
+    def chunks(self, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from `offset` on in pieces of up to 256 KiB; raise ObjectMissing, Unavailable."""
         ...
 

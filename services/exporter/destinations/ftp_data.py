@@ -16,6 +16,7 @@ import struct
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class DataLine:
         async for batch in _batches(chunks):
             if sending is not None:
                 await self._settled(sending, tell)
-            sending = self._start(lambda batch=batch: self._write(batch))  # type: ignore[misc]  # a default in a lambda
+            sending = self._start(partial(self._write, batch))
         if sending is not None:
             await self._settled(sending, tell)
 

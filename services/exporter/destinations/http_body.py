@@ -110,7 +110,7 @@ class _Exchange:
 
     async def _send_body(self, file: SourceFile, transfer: Transfer, reading: asyncio.Task[Reply]) -> None:
         total = 0
-        async with contextlib.aclosing(file.chunks()) as pieces:  # type: ignore[type-var]  # a generator closes
+        async with contextlib.aclosing(file.chunks()) as pieces:
             async for piece in pieces:
                 if reading.done():
                     return

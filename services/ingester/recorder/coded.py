@@ -10,6 +10,7 @@ from shared.media.bitstream.picture_form import PictureForm
 from shared.media.bitstream.vp9 import build_vpcc, level_of, read_key, read_vpcc
 from shared.media.model import FRAME_CODECS, PictureCodec, TrackConfig
 from shared.media.mp4.entries import av1_config, vp9_config
+from shared.media.tracks import has_nals
 
 MOST_HELD = 16 << 20
 """Bytes of pictures that are decoded, but not shown, and wait for one that is."""
@@ -42,7 +43,7 @@ class CodedPictures:
         self.begin(codec)
         if not isinstance(self._reader, LengthPrefixed):
             self._reader.configure(record)
-        elif codec == "h264" or codec == "hevc":  # noqa: PLR1714  mypy narrows only this form
+        elif has_nals(codec):
             self._reader.configure(codec, record)
 
     def take(self, data: bytes) -> CodedPicture | None:

@@ -13,11 +13,12 @@ from shared.media.bitstream.h264_sps import allow_gaps
 from shared.media.bitstream.params import H264_PPS, H264_SPS, HEVC_SPS, HEVC_VPS, length_size, nal_type, record_sets
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.entries import codec_record, with_record
+from shared.media.tracks import has_nals
 
 
 def video_codec(config: TrackConfig) -> VideoCodec:
     """Return a video track's codec; BitstreamError for another codec."""
-    if config.codec == "h264" or config.codec == "hevc":  # noqa: PLR1714  mypy narrows only this form
+    if has_nals(config.codec):
         return config.codec
     raise BitstreamError(f"{config.codec} is not a video codec of ours")
 

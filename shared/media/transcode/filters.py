@@ -26,12 +26,19 @@ def then(graph: Graph, last: FilterContext, name: str, arguments: str = "") -> F
     return following
 
 
+def pulled_one(sink: FilterContext) -> av.VideoFrame:
+    """Return the frame that is ready. BlockingIOError, EOFError when there is none."""
+    frame = sink.pull()
+    if not isinstance(frame, av.VideoFrame):
+        raise TypeError("a graph of pictures gave something else")
+    return frame
+
+
 def pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
     """Yield all frames that are ready."""
     while True:
         try:
-            frame = sink.pull()
+            frame = pulled_one(sink)
         except (BlockingIOError, EOFError):
             return
-        assert isinstance(frame, av.VideoFrame)  # noqa: S101  the graph has pictures only
         yield frame

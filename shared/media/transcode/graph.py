@@ -9,7 +9,7 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 
 from shared.media.transcode.colours import Colours
-from shared.media.transcode.filters import TICK, source, then
+from shared.media.transcode.filters import TICK, pulled_one, source, then
 from shared.media.transcode.overlay import Overlay
 from shared.media.transcode.shape import Shape, alike
 from shared.media.transcode.turns import TURNS, Turn, told_by
@@ -39,8 +39,7 @@ class PictureGraph:
         frame.pts, frame.time_base = 0, TICK  # so that the overlay's single picture stays on
         begin, end = self._ends
         begin.push(frame)
-        fitted = end.pull()
-        assert isinstance(fitted, av.VideoFrame)  # noqa: S101  the graph has pictures only
+        fitted = pulled_one(end)
         self._last = frame, fitted
         return fitted
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,12 +17,11 @@ import pytest
 from shared.broker.kv import Bucket
 from shared.messages.media import SegmentWritten
 from shared.messages.recordings import RecordingRecord
-from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
+from tests.support.api_gateway import Gateway, make_key, until, with_key
 from tests.support.clipper_desk import Desk
 from tests.support.framecode import HEIGHT, WIDTH, ffmpeg, read_number
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.hls_check import Playlist, attributes, check_reload, read_media, read_multivariant
-from tests.support.nats import NatsServer
 
 RATE = 30
 
@@ -32,12 +30,6 @@ RATE = 30
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """12 s in segments of 2 s; pictures refer to later ones."""
     return record(Spec(seconds=Fraction(12)), tmp_path_factory.mktemp("recording"))
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 @dataclass

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
-import pytest
 
 from services.clipper.cutting import Segment
 from tests.integration.gateway.test_clip_playback import Live
 from tests.integration.gateway.test_delivery_sounds import listed, played, sound
-from tests.support.api_gateway import Gateway, gateway
+from tests.support.api_gateway import Gateway
 from tests.support.clipper_desk import Desk
 from tests.support.framecode_record import Recording, Spec
 from tests.support.hls_check import read_media
 from tests.support.media_recording import Recorded, pieces
-from tests.support.nats import NatsServer
 from tests.support.sound_streams import FPS, several
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def test_a_clip_has_the_recordings_sounds_as_renditions(api: Gateway, tmp_path: Path) -> None:

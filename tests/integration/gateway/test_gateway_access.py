@@ -28,12 +28,6 @@ TENTH = timedelta(milliseconds=100)
 CONTRACTS = Path(__file__).resolve().parents[3] / "contracts"
 
 
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
-
-
 async def test_without_a_good_key_there_is_nothing(api: Gateway) -> None:
     async with httpx.AsyncClient(base_url=api.parts.public.base) as nobody:
         for headers in (

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ import pytest
 
 from services.gateway.identity import keys_cli
 from shared.messages.keys import ApiKeyRecord
-from tests.support.api_gateway import Gateway, gateway, make_key, with_key
+from tests.support.api_gateway import Gateway, make_key, with_key
 from tests.support.nats import NatsServer
 
 SUPPORT: Final = Path(__file__).parents[2] / "support"
@@ -23,12 +22,6 @@ FORMS: Final = {
     "<url>": r"(https?|rtmp|srt)://\S+", "<token>": r"[\w-]{8,}",
     "<text>": r"\w+(\[\d\])?(\.\w+)*: .+|malformed JSON.+",
 }  # fmt: skip
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
 """DELETE over HTTP: what may go, what a clip in work holds, and what the services are told."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from shared.broker.kv import Bucket
 from shared.broker.subjects import channel_of, subject_of
@@ -15,14 +11,7 @@ from shared.messages.exports import LibraryDelete
 from shared.messages.keys import IngestKey
 from shared.messages.media import RecordingDelete
 from shared.security.secrets import hash_token
-from tests.support.api_gateway import Gateway, gateway
-from tests.support.nats import NatsServer
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
+from tests.support.api_gateway import Gateway
 
 
 async def told(api: Gateway, kind: type[Message], ident: str) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,8 +10,7 @@ import pytest
 from services.clipper.writing import content_key
 from shared.broker.kv import Bucket
 from shared.messages.jobs import JobRecord
-from tests.support.api_gateway import Gateway, gateway
-from tests.support.nats import NatsServer
+from tests.support.api_gateway import Gateway
 
 KEY, KID = "00112233445566778899aabbccddeeff", "0f" * 16
 GOOD: dict[str, Any] = {"scheme": "cenc", "key": KEY.upper(), "kid": KID.upper()}
@@ -23,12 +20,6 @@ BAD: list[tuple[Any, str]] = [
     ({**GOOD, "scheme": "cbcs"}, "scheme"),
     ({**GOOD, "iv": "00"}, "iv"), ("cenc", ""), ({**GOOD, "key": 5}, "key"),
 ]  # fmt: skip
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def asked(api: Gateway, job: str, **output: Any) -> httpx.Response:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,12 +19,6 @@ from tests.support.nats import NatsServer
 
 API = "/streamer/api/v3"
 PULL = "rtsp://user:secret@camera.example.com/1?token=t"
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def put(api: Gateway, name: str, body: dict[str, Any] | None = None, status: int = 200) -> dict[str, Any]:

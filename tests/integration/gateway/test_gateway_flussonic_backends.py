@@ -20,20 +20,9 @@ LOCAL = {"allow_nets": "127.0.0.0/8"}
 
 
 @pytest.fixture
-async def backend() -> AsyncIterator[Receiver]:
-    async with webhook_receiver() as running:
-        yield running
-
-
-@pytest.fixture
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway(nats, tmp_path, **LOCAL) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("media")
 
 
 async def test_the_backend_is_asked_once_a_session_with_what_it_should_know(

@@ -2,36 +2,16 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import pytest
 
-from tests.support.api_gateway import Gateway, gateway, make_key
+from tests.support.api_gateway import Gateway, make_key
 from tests.support.flussonic_stream import Recorded, recorded
-from tests.support.nats import NatsServer
 
 REQUESTS = Path(__file__).parents[2] / "support" / "flussonic_requests"
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def player() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=30) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("media")
 
 
 async def a_stream(api: Gateway, player: httpx.AsyncClient, media: Path) -> Recorded:

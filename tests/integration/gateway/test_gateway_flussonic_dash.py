@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urljoin
 from xml.etree import ElementTree as ET
 
 import httpx
-import pytest
 
-from tests.support.api_gateway import Gateway, gateway, until
+from tests.support.api_gateway import Gateway, until
 from tests.support.flussonic_stream import Recorded, recorded
 from tests.support.hls_media import FFMPEG
-from tests.support.nats import NatsServer
 
 MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 RATE = 25
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def player() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=30) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("media")
 
 
 async def manifest(stream: Recorded, leaf: str) -> ET.Element:

@@ -1,30 +1,20 @@
 """The streamer API over HTTP: ranges, locks, deletion; and the old calls that panels still use."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import pytest
 
 from services.gateway.delivery.tokens import make_token
 from services.gateway.domain.locks import joined, without
 from shared.broker.subjects import channel_of
 from shared.messages.locks import Lock
 from shared.messages.media import RecordingDelete
-from tests.support.api_gateway import Gateway, gateway
-from tests.support.nats import NatsServer
+from tests.support.api_gateway import Gateway
 from tests.support.recordings import Session, publish
 
 API = "/streamer/api/v3/streams"
 BACK_S = 3600
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def recorded(api: Gateway, *parts: tuple[int, int]) -> tuple[str, str, int]:

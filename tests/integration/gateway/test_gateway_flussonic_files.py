@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import av
@@ -11,30 +10,12 @@ import pytest
 
 from services.gateway.delivery import Delivery, mpegts
 from services.gateway.delivery.rebase import SEAM, Layout
-from tests.support.api_gateway import Gateway, gateway, until
+from tests.support.api_gateway import Gateway, until
 from tests.support.flussonic_stream import Recorded, recorded
 from tests.support.hls_media import play
 from tests.support.hls_server import SetClock
-from tests.support.nats import NatsServer
 
 RATE = 25
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def player() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=30) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("media")
 
 
 async def two_parts(api: Gateway, player: httpx.AsyncClient, media: Path) -> Recorded:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from tests.support.api_gateway import Gateway, gateway
+from tests.support.api_gateway import Gateway
 from tests.support.flussonic_stream import recorded
-from tests.support.nats import NatsServer
 
 STREAMS: Final = "/streamer/api/v3/streams"
 LEAVES: Final = (
@@ -46,12 +43,6 @@ RANGES: Final[tuple[dict[str, Any], ...]] = (
     {"from": True, "duration": 5}, {"ranges": []}, {"ranges": 5}, {"ranges": [{}] * 101}, {"ranges": [5]},
     {"locks": {"from": 1}}, {"from": 10**30, "duration": 1},
 )  # fmt: skip
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 def refused(answer: httpx.Response, asked: object, *, form: bool) -> None:

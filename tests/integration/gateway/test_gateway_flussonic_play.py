@@ -2,41 +2,22 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
 from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.flussonic.mount import MountedRoute
 from services.gateway.facades.flussonic.names import HEADS
-from tests.support.api_gateway import Gateway, gateway, until
+from tests.support.api_gateway import Gateway, until
 from tests.support.flussonic_stream import Recorded, recorded
 from tests.support.hls_media import play
-from tests.support.nats import NatsServer
 
 EPOCH = 1_800_000_000
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def player() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=30) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("media")
 
 
 def uris(text: str) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,16 +9,9 @@ import pytest
 
 from shared.messages.clips import ClipCreate
 from shared.messages.images import ClipImage
-from tests.support.api_gateway import Gateway, gateway, make_key, with_key
-from tests.support.nats import NatsServer
+from tests.support.api_gateway import Gateway, make_key, with_key
 
 DATA = bytes(range(256)) * 20
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def asked(api: Gateway, job: str, **output: Any) -> httpx.Response:

@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
 import structlog
 
 from shared.broker.kv import Bucket
@@ -19,12 +17,6 @@ from shared.runtime.settings import Settings
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.nats import NatsServer
 from tests.support.shared_bus import new_id
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def announced(api: Gateway, job: str) -> list[JobStateChanged]:

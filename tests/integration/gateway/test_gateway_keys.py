@@ -2,7 +2,6 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,6 @@ from shared.broker.kv import Bucket
 from shared.messages.keys import ApiKeyRecord
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.nats import NatsServer
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def test_the_admin_key_is_private_hashed_and_told_once(

@@ -2,25 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.broker.kv import Bucket
 from shared.messages.notifications import Attempt, DeliveryRecord
-from tests.support.api_gateway import Gateway, gateway
-from tests.support.nats import NatsServer
+from tests.support.api_gateway import Gateway
 
 MANY = 600
 PATH = "/v1/webhooks/deliveries"
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 def delivery(account: str, number: int) -> DeliveryRecord:

@@ -1,8 +1,6 @@
 """Downloads: ranges, validators, replacement under way, signed links, the library."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,16 +9,9 @@ from services.gateway.native.library import routes as library_api
 from shared.messages.clips import ClipCreate
 from shared.store.library import LibraryFile
 from shared.store.library_folder import FolderLibrary
-from tests.support.api_gateway import Gateway, gateway
-from tests.support.nats import NatsServer
+from tests.support.api_gateway import Gateway
 
 DATA = bytes(range(256)) * 40_000  # 10 MB: more than sockets and the first pieces hold
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def clip(api: Gateway, label: str = "") -> ClipCreate:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from shared.broker.streams import commands_of
 from shared.messages.clips import ClipCreate
 from shared.messages.edits import BurntIn, Crop, PictureEdit
 from shared.messages.ranges import Gap
 from shared.security.webhooks import open_url
-from tests.support.api_gateway import Gateway, gateway
-from tests.support.nats import NatsServer
+from tests.support.api_gateway import Gateway
 
 GOOD: dict[str, Any] = {"stream_start_time": 4, "duration": 10}
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 async def live_job(api: Gateway) -> str:

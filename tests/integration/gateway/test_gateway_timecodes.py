@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,19 +20,12 @@ from shared.messages.clips import ClipCreate
 from shared.messages.media import IndexedSegment, SegmentWritten, TimecodeMark, Timecodes
 from shared.messages.recordings import RecordingRecord
 from shared.recording.hours import make_hour, save_hour
-from tests.support.api_gateway import Gateway, connected, gateway
-from tests.support.nats import NatsServer
+from tests.support.api_gateway import Gateway, connected
 
 PAL = Counting(25)
 EARLY = Fraction(1, 100)
 NOW = 600
 """The stream began so many seconds ago."""
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
 
 
 def segments(

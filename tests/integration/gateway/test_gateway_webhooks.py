@@ -3,24 +3,13 @@
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from shared.broker.kv import Bucket
 from shared.broker.streams import commands_of
 from shared.messages.notifications import Attempt, DeliveryRecord, NotificationReplay, WebhookEndpoint
 from shared.security.webhooks import VAULT_PURPOSE, account_secret
-from tests.support.api_gateway import Gateway, gateway
-from tests.support.nats import NatsServer
-
-
-@pytest.fixture
-async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
-        yield running
+from tests.support.api_gateway import Gateway
 
 
 async def make(api: Gateway, **fields: Any) -> dict[str, Any]:

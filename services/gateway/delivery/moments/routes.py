@@ -13,7 +13,7 @@ from services.gateway.delivery.moments.find import Moment, find_moment, newest_m
 from services.gateway.delivery.moments.pictures import Look, MomentPictures
 from services.gateway.delivery.parts import Delivery, delivery_of
 from services.gateway.domain.clips.timecodes import Timecodes
-from services.gateway.domain.clips.window import ClipRange, Names, TimecodeRange
+from services.gateway.domain.clips.window import Names, TimecodeRange
 from services.gateway.domain.errors import Invalid, invalid, no_such
 from services.gateway.http.broker import broker_here
 from services.gateway.http.files import Content, send
@@ -106,7 +106,8 @@ async def _of_timecode(timecodes: Timecodes, account: str, event: str, text: str
         if settled.code == "NO_TIMECODES":
             raise invalid("timecode", "the encoder sends no timecodes; use at or stream_time", code=settled.code)
         raise settled
-    assert isinstance(settled, ClipRange) and settled.start is not None  # noqa: S101, PT018  a start was asked for
+    if settled.start is None:
+        raise invalid("timecode", "is that of no picture")
     return settled.start
 
 

@@ -12,7 +12,7 @@ from services.gateway.delivery.dash import TYPE, Live, live_mpd, static_mpd
 from services.gateway.delivery.views import View, Window
 from services.gateway.domain.errors import NotReady
 from services.gateway.facades.flussonic.archive_routes import Watched, Watching
-from services.gateway.facades.flussonic.mount import mounted
+from services.gateway.facades.flussonic.mount import matched, mounted
 from services.gateway.facades.flussonic.playlists import archive_window, carried
 from shared.broker import buckets
 from shared.broker.kv import Bucket
@@ -23,8 +23,7 @@ ARCHIVE: Final = re.compile(r"archive-(\d{1,11})-(\d{1,11})\.mpd", re.ASCII)
 
 async def archive(watched: Watched, leaf: str) -> Response:
     """Play a range that is over."""
-    found = ARCHIVE.fullmatch(leaf)
-    assert found is not None  # noqa: S101  what is mounted matches
+    found = matched(ARCHIVE, leaf)
     window = archive_window(int(found[1]), found[2], watched.now_ms)
     view = await watched.of(window)
     return await _static(watched, view, window)

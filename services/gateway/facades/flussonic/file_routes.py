@@ -19,7 +19,7 @@ from services.gateway.delivery.mpegts import Pace, Remuxing, unpaced
 from services.gateway.delivery.views import PATIENCE_MS, View, Window
 from services.gateway.domain.errors import invalid
 from services.gateway.facades.flussonic.archive_routes import Number, Watched, Watching
-from services.gateway.facades.flussonic.mount import admitted_of, mounted
+from services.gateway.facades.flussonic.mount import admitted_of, matched, mounted
 from services.gateway.facades.flussonic.playlists import EARLY, archive_window
 from services.gateway.http.files import disposition, send
 from services.gateway.http.parts import part
@@ -50,8 +50,7 @@ def _source(
 
 async def mp4(watched: Watched, leaf: str) -> Response:
     """Download a range as a fragmented MP4: of known length once the range is over, growing until then."""
-    found = MP4.fullmatch(leaf)
-    assert found is not None  # noqa: S101  what is mounted matches
+    found = matched(MP4, leaf)
     window = archive_window(int(found[1]), found[2], watched.now_ms)
     view, track = await _chosen(watched, window)
     entries, complete = await view.segments(track, window)
@@ -68,8 +67,7 @@ async def mp4(watched: Watched, leaf: str) -> Response:
 
 async def archive_ts(watched: Watched, room: Room, leaf: str) -> Response:
     """Download a range as a transport stream, as it is written."""
-    found = ARCHIVE_TS.fullmatch(leaf)
-    assert found is not None  # noqa: S101  what is mounted matches
+    found = matched(ARCHIVE_TS, leaf)
     window = archive_window(int(found[1]), found[2], watched.now_ms)
     view, track = await _chosen(watched, window)
     source = _source(watched, view, track, window.start_ms, window.end_ms)
@@ -79,8 +77,7 @@ async def archive_ts(watched: Watched, room: Room, leaf: str) -> Response:
 
 async def late_ts(watched: Watched, room: Room, leaf: str) -> Response:
     """Play from a moment on, at the speed of the clock, as a transport stream."""
-    found = SHIFT_TS.fullmatch(leaf)
-    assert found is not None  # noqa: S101  what is mounted matches
+    found = matched(SHIFT_TS, leaf)
     return await _late(
         watched, room, watched.now_ms - int(found[2]) * 1000 if found[1] == "rel" else int(found[2]) * 1000
     )

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from services.gateway.delivery.parts import delivery_of
 from services.gateway.delivery.routes import CORS, YEAR_S, Viewer, preflight
 from services.gateway.delivery.tokens import read_name_token, read_token
-from services.gateway.domain.errors import NotFound
+from services.gateway.domain.errors import NotFound, no_such
 from services.gateway.domain.quotas import Quotas
 from services.gateway.facades.facade import dialect
 from services.gateway.facades.flussonic.base import FACADE, traced
@@ -62,6 +62,14 @@ def mounted(pattern: str, answer: Callable[..., Any], *, path: str = "/{name:pat
     for endpoint, methods in ((answer, ["GET", "HEAD"]), (options, ["OPTIONS"])):
         setattr(endpoint, "pattern", compiled)  # noqa: B010  a function has no such attribute by its type
         MOUNT.add_api_route(path, endpoint, methods=methods, include_in_schema=False, response_model=None)
+
+
+def matched(pattern: re.Pattern[str], leaf: str) -> re.Match[str]:
+    """Return the parts of an address below a stream's name; NotFound for what is not mounted."""
+    found = pattern.fullmatch(leaf)
+    if found is None:
+        raise no_such("file")
+    return found
 
 
 async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:

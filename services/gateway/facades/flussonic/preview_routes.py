@@ -13,7 +13,7 @@ from services.gateway.delivery.moments.find import find_moment, newest_moment
 from services.gateway.delivery.moments.pictures import Look, MomentPictures
 from services.gateway.delivery.moments.routes import sent
 from services.gateway.facades.flussonic.archive_routes import Watched
-from services.gateway.facades.flussonic.mount import admitted_of, mounted
+from services.gateway.facades.flussonic.mount import admitted_of, matched, mounted
 from services.gateway.http.parts import part
 
 PREVIEW: Final = re.compile(r"(?:(\d{1,11})-)?preview\.(jpg|mp4)", re.ASCII)
@@ -26,8 +26,7 @@ async def preview(
     watched: Watched, pictures: Annotated[MomentPictures, Depends(part(MomentPictures))], leaf: str
 ) -> Response:
     """Return a preview; in a gap, of what follows it."""
-    found = PREVIEW.fullmatch(leaf)
-    assert found is not None  # noqa: S101  what is mounted matches
+    found = matched(PREVIEW, leaf)
     account, keep_s, viewer = watched.stream.account, LIVE_S, None
     if found[1] is None:
         event = watched.stream.event

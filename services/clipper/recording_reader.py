@@ -74,8 +74,8 @@ class RecordingReader:
         return timedelta(milliseconds=max(int(end * 1000) - self.clock.now_ms(), 0))
 
     async def is_dropped(self, order: ClipCreate) -> bool:
-        """Return whether a job was cancelled before the clip was begun."""
-        jobs = [await self._job(part) for part in order.parts]
+        """Return whether a job that is waited for was cancelled before the clip was begun."""
+        jobs = [await self._job(part) for part in order.parts if part.event in order.awaited]
         return any(job is not None and job.state in DROPPED_STATES for job in jobs)
 
     async def load(self, order: ClipCreate, *, complete: bool, since_ms: int) -> Footage:

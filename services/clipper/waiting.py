@@ -61,7 +61,7 @@ class Waiting:
             return
         for stored in await self.clips.bucket.items(event.account):
             record = stored.value
-            if record.state not in WAITING or all(part.event != event.event for part in record.request.parts):
+            if record.state not in WAITING or event.event not in record.request.awaited:
                 continue
             if cancelled:
                 await self._cancel(record)

@@ -113,6 +113,11 @@ class ClipCreate(ClipMessage):
         return tuple(one.model_copy(update={name: getattr(part, name) for name in _OF_RANGE}) for part in self.ranges)
 
     @property
+    def awaited(self) -> frozenset[str]:
+        """The jobs whose going on it waits for: not those whose ranges lie in the past."""
+        return frozenset(part.event for part in self.parts if part.wait or part.after_live is not None)
+
+    @property
     def dedup_id(self) -> str:
         """Return one id per clip, one when its range is settled, and one per time that it was put off to."""
         again = f"-{self.due_ms}" if self.due_ms else "-settled" if self.settled else ""

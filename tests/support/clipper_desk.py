@@ -131,16 +131,20 @@ class Desk:
         return ClipCreate.model_validate(fields | more)
 
     def reel(self, *ranges: tuple[Desk, Fraction | int, Fraction | int], **more: Any) -> ClipCreate:
-        """Return the order of a reel of this event: ranges of stream time of any events."""
+        """Return the order of a reel of this event: ranges of stream time of any events.
+
+        `waits`: the events whose end is waited for.
+        """
+        waits = more.pop("waits", {of.event for of, *_ in ranges} if more.get("wait") else set())
         parts = tuple(
             ReelRange(
                 event=of.event, selection=Selection(clock="stream", start=Fraction(start), end=Fraction(end)),
-                asked_duration=Fraction(end) - start, live=False, wait=bool(more.get("wait")),
+                asked_duration=Fraction(end) - start, live=False, wait=of.event in waits,
             )
             for of, start, end in ranges
         )  # fmt: skip
         total = sum((part.asked_duration for part in parts), Fraction(0))
-        return self.order(0, total, **{"ranges": parts, "selection": parts[0].selection} | more)
+        return self.order(0, total, **{"ranges": parts, "selection": parts[0].selection, "wait": bool(waits)} | more)
 
     async def record(self, clip: str) -> ClipRecord | None:
         stored = await Bucket(lambda: self.js, "clips", ClipRecord).get(f"{ACCOUNT}.{clip}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
+from shared.errors import Rejected
+from shared.media.transcode.decoder import LARGEST_SIDE, LONGEST_PIXEL, MOST_PIXELS
 from shared.messages.edits import Crop
 
 SMALLEST = 16
@@ -23,7 +25,12 @@ class Window(NamedTuple):
 
 
 def window(width: int, height: int, pixel: Fraction, crop: Crop | None) -> Window:
-    """Return the part of a picture whose pixels are `pixel` times as wide as high; without a crop, all of it."""
+    """Return the part of a picture whose pixels are `pixel` times as wide as high; without a crop, all of it.
+
+    Rejected for pixels of an absurd shape, and where there would be more of them than are decoded.
+    """
+    if not Fraction(1, LONGEST_PIXEL) <= pixel <= LONGEST_PIXEL:
+        raise Rejected("the recording's pixels have a shape that cannot be edited")
     across, down = Fraction(width), Fraction(height)
     if crop is not None:
         wanted = Fraction(*map(int, crop.aspect.split(":"))) / pixel
@@ -31,6 +38,8 @@ def window(width: int, height: int, pixel: Fraction, crop: Crop | None) -> Windo
     wide, high = _even(across, width), _even(down, height)
     x, y = (0.5, 0.5) if crop is None else (crop.x, crop.y)
     square = max(round(wide * pixel / 2) * 2, 2)
+    if square > LARGEST_SIDE or square * high > MOST_PIXELS:
+        raise Rejected(f"pictures of {square}x{high} pixels cannot be edited")
     return Window(_begin(x, wide, width), _begin(y, high, height), wide, high, square, high)
 
 

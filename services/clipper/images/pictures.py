@@ -14,6 +14,7 @@ from services.clipper.images.frames import Found
 from services.clipper.images.tone import HDR, to_sdr
 from shared.errors import Rejected
 from shared.media.transcode.colours import Colours
+from shared.media.transcode.decoder import LONGEST_PIXEL
 from shared.media.transcode.deinterlace import Deinterlacer
 from shared.media.transcode.filters import TICK, pulled_one, source, then
 from shared.media.transcode.streams import FLICKS
@@ -24,8 +25,6 @@ Rgb = npt.NDArray[np.uint8]
 _BT2020, _RGB = 9, 0
 _NAMES: Final = {1: "bt709", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 _SD_HEIGHT: Final = 576
-_LONGEST_PIXEL: Final = 8
-"""Pixels are at most so many times as long as they are short; beyond that it is no picture for people."""
 
 
 def picture(found: Found, width: int | None, height: int | None) -> Rgb:
@@ -34,7 +33,7 @@ def picture(found: Found, width: int | None, height: int | None) -> Rgb:
     With one side given the aspect is kept, with both it is cropped; without any it has its own size, up to the limit.
     Nothing is scaled beyond the wanted size, whatever shape the file says. Rejected for pixels of an absurd shape.
     """
-    if not Fraction(1, _LONGEST_PIXEL) <= found.aspect <= _LONGEST_PIXEL:
+    if not Fraction(1, LONGEST_PIXEL) <= found.aspect <= LONGEST_PIXEL:
         raise Rejected(f"its pixels are {found.aspect} times as wide as high")
     frame = _progressive(found)
     turn = TURNS.get(told_by(frame))

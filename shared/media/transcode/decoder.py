@@ -15,6 +15,8 @@ from shared.media.transcode.streams import Packet, Track
 DECODE_THREADS = 2
 LARGEST_SIDE = 16_384
 MOST_PIXELS = 35_651_584
+LONGEST_PIXEL = 8
+"""Pixels are at most so many times as long as they are short; beyond that it is no picture for people."""
 """Per picture: as in H.264's and VP9's highest levels, 8K with room (H.264 table A-1, 6.2)."""
 MOST_CHANNELS = 64
 FASTEST = 768_000

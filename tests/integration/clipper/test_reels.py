@@ -179,6 +179,29 @@ async def test_a_reel_goes_on_when_the_job_that_it_waits_for_ends(at: Desk, firs
     check(at, ended, [*frames(4, 6), *frames(1, 2)])
 
 
+async def test_a_cancelled_job_takes_no_reel_whose_range_of_it_lies_in_the_past(at: Desk, first: Recording) -> None:
+    there = await beside(at)
+    await at.announce(at.session(first))
+    await there.announce(there.session(first))
+    await there.job("processing")
+    order = at.reel((at, 1, 2), (there, 4, 900), waits={there.event})
+    async with serving(at, "clipper", "exporter", "scheduler"):
+        await at.job("cancelled")
+        await send(at.js, order)
+
+        async def waits() -> bool:
+            found = await at.record(order.clip)
+            return found is not None and found.state == "waiting"
+
+        await until(waits)
+        for job, state in ((at, "cancelled"), (there, "finished")):
+            await job.job(state)
+            told = {"account": ACCOUNT, "event": job.event, "state": state, "previous": "processing"}
+            await send(job.js, JobStateChanged.model_validate(told | {"revision": 2, "at_ms": 0}))
+        ended = await at.ended(order.clip)
+    check(at, ended, [*frames(1, 2), *frames(4, 6)])
+
+
 async def test_a_killed_clipper_makes_one_reel(at: Desk, first: Recording, tmp_path: Path) -> None:
     for lane in ("clipper-create", "clipper-refine"):
         await apply(at.js, lane, timedelta(seconds=1))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.clipper.edits.window import Window, window
+from shared.errors import Rejected
 from shared.messages.edits import Crop, CropAspect
 
 WIDE, PAL = Fraction(1), Fraction(64, 45)  # pixels of 720x576 shown as 16:9
@@ -50,3 +51,12 @@ def test_it_lies_inside_even_and_as_wide_as_asked(
     off = Fraction(2 * down + 2 * across, min(found.wide, found.high) * down)  # two pixels of either side
     if min(found.width, found.height) > 16:
         assert abs(Fraction(found.wide, found.high) - Fraction(across, down)) <= 4 * off
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "pixel"),
+    [(640, 4096, Fraction(25)), (640, 4096, Fraction(1, 9)), (4096, 4096, Fraction(4)), (4000, 2000, Fraction(8))],
+)
+def test_a_shape_that_a_stream_only_claims_costs_nothing(width: int, height: int, pixel: Fraction) -> None:
+    with pytest.raises(Rejected, match="cannot be edited"):
+        window(width, height, pixel, None)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from services.gateway.delivery.addresses import JobAddresses
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.domain.clips.points import points_of
 from services.gateway.domain.clips.progress import percent_of
 from services.gateway.domain.jobs.entering import HISTORY
 from services.gateway.domain.jobs.publishers import Publisher
@@ -114,11 +115,10 @@ class Views:
         """Return a clip."""
         request, record, spec = known.request, known.record, known.request.destinations[0]
         file = record.file if record else None
-        start, end = (file.in_point, file.out_point) if file else (None, None)
+        start, end = points_of(request, file) if file else (None, None)
         known_yet = request.after_live is None or request.after_live.clock == "stream"
         if request.selection.clock == "stream" and known_yet:
-            start, end = request.selection.start, request.selection.end
-        start, end = (None if point is None else point - request.zero for point in (start, end))
+            start, end = request.selection.start - request.zero, request.selection.end - request.zero
         kind, url = self._kind_and_url(known)
         return {
             "jvod_id": request.clip,

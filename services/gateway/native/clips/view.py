@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.domain.clips.points import gap_start, points_of
 from services.gateway.domain.clips.progress import percent_of
 from services.gateway.native.clips.edits import edit_view
 from services.gateway.native.clips.encryption_models import EncryptionView
@@ -48,17 +49,21 @@ def _asked(request: ClipCreate | ReelRange) -> AskedRange | None:
     )
 
 
-def _made(file: ClipFile | Made, zero: Fraction) -> MadeRange:
+def _made(file: ClipFile | Made, start: Fraction, end: Fraction) -> MadeRange:
     return MadeRange(
-        in_point=shown_seconds(file.in_point - zero),
-        out_point=shown_seconds(file.out_point - zero),
+        in_point=shown_seconds(start),
+        out_point=shown_seconds(end),
         duration=shown_seconds(file.duration),
         frames=file.frames,
-        exact_in_point=str(file.in_point - zero),
-        exact_out_point=str(file.out_point - zero),
+        exact_in_point=str(start),
+        exact_out_point=str(end),
         in_timecode=file.in_timecode,
         out_timecode=file.out_timecode,
     )
+
+
+def _made_of(part: ClipFile | Made, zero: Fraction) -> MadeRange:
+    return _made(part, part.in_point - zero, part.out_point - zero)
 
 
 def _encryption(request: ClipCreate) -> EncryptionView | None:
@@ -66,14 +71,13 @@ def _encryption(request: ClipCreate) -> EncryptionView | None:
     return None if asked is None else EncryptionView(scheme=asked.scheme, kid=asked.kid)
 
 
-def _missing(
-    record: ClipRecord | None, position: int | None = None, zero: Fraction | None = None
-) -> list[MissingRange]:
+def _missing(record: ClipRecord | None, position: int | None = None) -> list[MissingRange]:
     if record is None:
         return []
-    zero = record.request.zero if zero is None else zero
     return [
-        MissingRange(start=shown_seconds(gap.start - zero), duration=shown_seconds(gap.duration), track=gap.track)
+        MissingRange(
+            start=shown_seconds(gap_start(record.request, gap)), duration=shown_seconds(gap.duration), track=gap.track
+        )
         for gap in record.gaps
         if position in {None, gap.range}
     ]
@@ -87,8 +91,8 @@ def _ranges(request: ClipCreate, record: ClipRecord | None) -> list[RangeView]:
         RangeView(
             job_id=asked.event,
             asked=_asked(asked),
-            made=_made(made[position], asked.zero) if made and made[position].duration else None,
-            gaps=_missing(record, position, asked.zero),
+            made=_made_of(made[position], asked.zero) if made and made[position].duration else None,
+            gaps=_missing(record, position),
         )
         for position, asked in enumerate(request.ranges)
     ]
@@ -156,7 +160,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         jvod_finished_at=record.finished_ms if record else None,
         jvod_duration_s=shown_seconds(request.asked_duration),
         asked=_asked(request),
-        made=_made(file, request.zero) if file else None,
+        made=_made(file, *points_of(request, file)) if file else None,
         gaps=_missing(record),
         ranges=_ranges(request, record),
         **_of_file(file),

@@ -8,9 +8,9 @@ from nats.js import JetStreamContext
 
 from shared.broker import buckets
 from shared.broker.kv import Bucket, Conflict, Stored
-from shared.messages.clips import SourceRange
 from shared.messages.jobs import JobRecord
 from shared.messages.locks import Lock, RecordingLocks
+from shared.messages.ranges import SourceRange
 from shared.messages.recordings import RecordingRecord
 from shared.messages.sessions import EventClock, SessionRecord, clock_key, status_prefix
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from services.clipper.state import needs_recording
 from shared.broker import buckets
 from shared.broker.kv import Bucket, Conflict
-from shared.messages.clips import RANGE_LIFE, ClipCreate, ClipRecord, SourceRange
+from shared.messages.clips import RANGE_LIFE, ClipCreate, ClipRecord
+from shared.messages.ranges import SourceRange
 from shared.messages.sessions import EventClock, clock_key
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock

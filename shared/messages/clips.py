@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from shared.messages.base import (
-    AccountId,
     Accuracy,
     HexId,
     Message,
@@ -220,20 +219,6 @@ class ClipRecord(Record):
     deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
     progress: int = Field(0, ge=0, le=100, description="Percent, as of the last time that it was told")
     error: str = Field("", max_length=1024)
-
-
-class SourceRange(Record):
-    """What a clip in work is cut from, in the bucket `clip_ranges` under `<account>.<event>.<clip>`; the clipper's.
-
-    A reel has one for each range, from the second on under `<account>.<event>.<clip>-<position>`. Wall clock, start
-    included, end excluded. Retention spares the hours that it touches.
-    """
-
-    account: AccountId
-    event: HexId
-    clip: HexId
-    from_ms: Millis
-    to_ms: Millis
 
 
 class ClipEvent(ClipMessage):

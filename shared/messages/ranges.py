@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from shared.messages.base import HexId, Record
+from shared.messages.base import AccountId, HexId, Millis, Record
 
 
 def _fraction(value: Any) -> Fraction:
@@ -79,3 +79,17 @@ class MadeRange(Record):
     frames: int = Field(0, ge=0)
     in_timecode: str | None = Field(None, max_length=12)
     out_timecode: str | None = Field(None, max_length=12)
+
+
+class SourceRange(Record):
+    """What a clip in work is cut from, in the bucket `clip_ranges` under `<account>.<event>.<clip>`; the clipper's.
+
+    A reel has one for each range, from the second on under `<account>.<event>.<clip>-<position>`. Wall clock, start
+    included, end excluded. Retention spares the hours that it touches.
+    """
+
+    account: AccountId
+    event: HexId
+    clip: HexId
+    from_ms: Millis
+    to_ms: Millis

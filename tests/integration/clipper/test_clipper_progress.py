@@ -22,9 +22,10 @@ from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.broker.streams import SCHEDULES
 from shared.broker.subjects import schedule_subject
-from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, SourceRange
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord
 from shared.messages.destinations import DESTINATION_PURPOSE, DestinationSpec, export_id
 from shared.messages.exports import ExportRecord
+from shared.messages.ranges import SourceRange
 from shared.runtime.clock import SystemClock
 from shared.security.secrets import Vault
 from tests.support.clipper_desk import ACCOUNT, Desk, desk, read_all, serving

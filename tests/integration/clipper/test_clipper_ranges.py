@@ -15,8 +15,8 @@ from services.clipper.ranges import LIFE_MS, SourceRanges
 from services.clipper.state import begun
 from shared.broker import middleware
 from shared.broker.kv import Bucket
-from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, SourceRange, VodState
-from shared.messages.ranges import AfterLive
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, VodState
+from shared.messages.ranges import AfterLive, SourceRange
 from shared.messages.sessions import EventClock, clock_key
 from shared.recording.needed import ALL_MS, BEFORE_MS, BEHIND_MS
 from shared.runtime.clock import SystemClock

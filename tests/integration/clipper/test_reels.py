@@ -13,8 +13,9 @@ import pytest
 from services.clipper import work
 from shared.broker import middleware
 from shared.broker.kv import Bucket
-from shared.messages.clips import ClipCancel, ClipRecord, SourceRange
+from shared.messages.clips import ClipCancel, ClipRecord
 from shared.messages.live import JobStateChanged
+from shared.messages.ranges import SourceRange
 from shared.messages.sessions import EventClock, clock_key
 from shared.runtime.clock import SystemClock
 from tests.support.clipper_desk import ACCOUNT, Desk, check, desk, frames, serving

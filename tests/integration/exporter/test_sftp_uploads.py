@@ -210,11 +210,10 @@ async def test_a_killed_exporter_leaves_what_its_successor_goes_on_with(servers:
             told.resume = rest if word == "keep" else told.resume
         child.send_signal(signal.SIGKILL)
         await child.wait()
-        line.bytes_per_s, line.up = None, 0
+        line.bytes_per_s = None
         written = sum(path.stat().st_size for path in parts(server))  # a busy server has not written all that passed
         await at(server, "killed/clip.mp4", host=HOST).put(file, told)
-        assert written > 0
-        assert line.up < file.size - written + WINDOW + MIB
+        assert file.read_from[-1] >= written - WINDOW > 0
     assert (server.root / "killed/clip.mp4").read_bytes() == file.data
     assert not parts(server)
 

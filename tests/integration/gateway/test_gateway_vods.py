@@ -73,7 +73,8 @@ async def test_a_request_fans_out_to_commands_that_are_exact(api: Gateway) -> No
 async def test_a_clip_of_a_static_job_between_two_streams_waits_for_no_later_one(api: Gateway) -> None:
     job = str((await api.job(static=True))["id"])
     await api.parts.jobs.activate("main", job)
-    session = await api.publish(job)
+    session = await api.publish(job, ago_ms=0)
+    api.clock.ahead_ms += 60_000
     await api.unpublish(job, session)
     await api.until_state(job, "disconnected")
     over = LiveFinish(account="main", event=job, session=session, reason="reconnect_time", at_ms=api.clock.now_ms())

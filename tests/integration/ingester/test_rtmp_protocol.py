@@ -65,9 +65,10 @@ def test_connect_tells_what_the_server_takes() -> None:
         assert client.wait_for(SET_CHUNK_SIZE) == (65536).to_bytes(4, "big")
         info = client.answer("_result")[3]
         assert info["code"] == "NetConnection.Connect.Success"
-        assert info["fourCcList"] == ["avc1", "hvc1", "mp4a", "Opus"]  # what is recorded, and nothing else
-        assert set(info["videoFourCcInfoMap"]) == {"avc1", "hvc1"}
-        assert set(info["audioFourCcInfoMap"]) == {"mp4a", "Opus"}
+        video, sound = ["avc1", "hvc1", "av01", "vp09"], ["mp4a", "Opus", "fLaC", ".mp3", "ac-3", "ec-3"]
+        assert info["fourCcList"] == [*video, *sound], "what is recorded, and nothing else"
+        assert set(info["videoFourCcInfoMap"]) == set(video)
+        assert set(info["audioFourCcInfoMap"]) == set(sound)
         assert info["capsEx"] == 4.0
         client.command("_checkbw", 2.0, None)
         assert client.answer("_result")[1] == 2.0

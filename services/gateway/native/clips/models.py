@@ -70,7 +70,7 @@ class Selectors(BaseModel):
     wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
 
 
-class RangeAsk(Selectors):
+class ReelRangeAsk(Selectors):
     """One range of a reel."""
 
     live_job_id: str | None = Field(None, max_length=64, description="Its job; default: that of the request")
@@ -80,7 +80,7 @@ class Output(Selectors):
     """One clip: which part of the recording, or which parts of which recordings, and where it goes. All times in s."""
 
     label: str = Field("", max_length=512)
-    ranges: list[RangeAsk] | None = Field(
+    ranges: list[ReelRangeAsk] | None = Field(
         None, min_length=1, max_length=MOST_RANGES, description="Of a reel: the ranges that it joins, in their order"
     )
     url: str | None = Field(None, min_length=1, max_length=2048, description=_URL_HELP)

@@ -7,9 +7,10 @@ from fractions import Fraction
 import numpy as np
 
 from shared.errors import MediaError
-from shared.media.model import SampleTable, TrackConfig
+from shared.media.model import SampleTable
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
+from shared.media.tracks import TrackConfig
 from shared.messages.media import SegmentWritten
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple, Protocol
 
 from shared.errors import MediaError
-from shared.media.model import TrackConfig
 from shared.media.timecode import Label
+from shared.media.tracks import TrackConfig
 from shared.messages.live import EndReason
 
 VIDEO_SCALE = 90000

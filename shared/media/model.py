@@ -11,11 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared.media.tracks import FRAME_CODECS, AudioCodec, PictureCodec, TrackConfig, VideoCodec
-
-__all__ = [
-    "FRAME_CODECS", "AudioCodec", "Bools", "Int64s", "PictureCodec", "SampleTable", "TrackConfig", "VideoCodec",
-]  # fmt: skip
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from shared.media.model import SampleTable, TrackConfig
+from shared.media.model import SampleTable
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from shared.media.segment_head import SegmentHead, read_head
+from shared.media.tracks import TrackConfig
 
 VIDEO_ID, AUDIO_ID = 1, 2
 """Track ids in every init segment; further sound tracks have those from 3 on."""

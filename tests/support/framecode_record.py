@@ -20,10 +20,10 @@ from shared.media.bitstream.ac3 import read_ac3
 from shared.media.bitstream.mpeg_audio import read_mpeg_audio
 from shared.media.bitstream.picture_form import PictureForm
 from shared.media.bitstream.vp9 import build_vpcc
-from shared.media.model import TrackConfig
 from shared.media.mp4.entries import ac3_config, av1_config, mpeg_config, vp9_config
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, opus_config, video_config
+from shared.media.tracks import TrackConfig
 from tests.support.captions import captioned
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Seen, beeps, ffmpeg, paint, play
 

@@ -10,9 +10,10 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
-from shared.media.model import SampleTable, TrackConfig
+from shared.media.model import SampleTable
 from shared.media.mp4.fragments import Sample
 from shared.media.mp4.init import aac_config, opus_config, video_config
+from shared.media.tracks import TrackConfig
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 VIDEO = {

@@ -28,10 +28,10 @@ from services.ingester.srt.streamid import parse
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import read_look
 from shared.media.bitstream.params import build_avcc, build_hvcc, read_sps, record_sets, set_id, split_annexb
-from shared.media.model import PictureCodec
 from shared.media.mp4.aac import frame_program, read_aac, silence, with_sbr
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config, opus_config, video_config
+from shared.media.tracks import PictureCodec
 from shared.rtmp.amf import decode, encode
 from shared.rtmp.chunks import AGGREGATE, AUDIO, COMMAND_AMF0, DATA_AMF0, VIDEO, ChunkLimits, ChunkParser, Message
 from shared.rtmp.commands import read_command

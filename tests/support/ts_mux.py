@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from shared.media.bitstream.params import record_sets
 from shared.media.crc import crc32
-from shared.media.model import VideoCodec
 from shared.media.mp4.entries import codec_record
+from shared.media.tracks import VideoCodec
 from tests.support import media_streams as media
 
 MAP, VIDEO, AUDIO = 0x1000, 0x100, 0x101

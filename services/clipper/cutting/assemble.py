@@ -12,8 +12,9 @@ import numpy as np
 
 from services.clipper.cutting.plan import ClipSpan
 from services.clipper.movie.movie import Edit, MovieTrack
-from shared.media.model import Bools, Int64s, SampleTable, TrackConfig
+from shared.media.model import Bools, Int64s, SampleTable
 from shared.media.seams.source import reorder_depth
+from shared.media.tracks import TrackConfig
 
 # Ticks per second where frames are not on a steady rate, or where 90 kHz holds that rate's frames exactly.
 USUAL_TIMESCALE = 90_000

@@ -18,12 +18,12 @@ from shared.media.bitstream import av1
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.picture_form import PictureForm, pixel_name
 from shared.media.bitstream.vp9 import build_vpcc, level_of, read_key
-from shared.media.model import PictureCodec, TrackConfig
 from shared.media.mp4.entries import av1_config, with_record
 from shared.media.mp4.hdr import colour_of
 from shared.media.seams.encode import KEYFRAME_SECONDS, Encoded, Style
 from shared.media.seams.errors import CutError
 from shared.media.seams.forms import form_of
+from shared.media.tracks import PictureCodec, TrackConfig
 from shared.media.transcode.colours import UNKNOWN
 from shared.media.transcode.recorded import colours_of
 

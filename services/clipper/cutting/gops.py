@@ -21,9 +21,10 @@ from shared.media.bitstream.h264_entry import is_intra, recovery_count
 from shared.media.bitstream.nal import RandomAccess, entry_of, join_sample, split_sample
 from shared.media.bitstream.records import length_size_of, video_codec
 from shared.media.bitstream.sei import picture_sei, static_sei, with_picture_sei
-from shared.media.model import FRAME_CODECS, Int64s, TrackConfig
+from shared.media.model import Int64s
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.source import Video
+from shared.media.tracks import FRAME_CODECS, TrackConfig
 
 NOTHING = np.zeros(0, np.int64)
 

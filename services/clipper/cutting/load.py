@@ -15,13 +15,14 @@ import numpy as np
 from services.clipper.cutting.packets import place_packets
 from services.clipper.sealed_path import SealedPath
 from shared.media.bitstream.mpeg_audio import HEADER, read_mpeg_audio
-from shared.media.model import Int64s, SampleTable, TrackConfig
+from shared.media.model import Int64s, SampleTable
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from shared.media.seams.errors import CutError, SegmentUnreadable
 from shared.media.seams.grid import find_grid
 from shared.media.seams.source import HOLE, Audio, CutSource, Piece, Run, Segment, Video
+from shared.media.tracks import TrackConfig
 
 # Segments end at a decode time. Pictures may be shown, and sound may go on, up to this long after it, s.
 BEYOND = Fraction(4)

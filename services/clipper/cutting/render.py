@@ -32,12 +32,13 @@ from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import break_link, join_sample
 from shared.media.bitstream.params import nal_type, set_types
 from shared.media.bitstream.records import length_size_of, video_codec, with_gaps
-from shared.media.model import FRAME_CODECS, Int64s, TrackConfig
+from shared.media.model import Int64s
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.encode import JoiningEncoder, Style
 from shared.media.seams.errors import CutError
 from shared.media.seams.forms import pixel_format
 from shared.media.seams.source import Video, same_stream
+from shared.media.tracks import FRAME_CODECS, TrackConfig
 
 Encoder = JoiningEncoder | FrameEncoder
 

@@ -19,10 +19,9 @@ from services.clipper.cutting.prints import Print, fingerprint
 from services.clipper.cutting.render import Rendered, ahead, black, main_config, peak
 from services.clipper.cutting.samples import SampleReader, Spool
 from services.clipper.edits.graph import Edit, EditGraph, Looks
-from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.entries import entry_child, video_config
 from shared.media.seams.errors import CutError
-from shared.media.tracks import has_nals
+from shared.media.tracks import TrackConfig, VideoCodec, has_nals
 from shared.media.transcode.colours import Colours
 from shared.media.transcode.deinterlace import Deinterlacer
 from shared.media.transcode.errors import TranscodeError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.media.model import Int64s, SampleTable, TrackConfig
+from shared.media.model import Int64s, SampleTable
+from shared.media.tracks import TrackConfig
 
 
 @dataclass(frozen=True, slots=True)

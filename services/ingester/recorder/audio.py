@@ -9,9 +9,9 @@ from __future__ import annotations
 from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.sbr import SbrWatch
 from shared.media.bitstream.opus import OpusHead
-from shared.media.model import TrackConfig
 from shared.media.mp4.aac import Program, build_aac, frame_program, read_aac
 from shared.media.mp4.entries import aac_config, opus_config
+from shared.media.tracks import TrackConfig
 
 AAC_FRAME = 1024
 MAX_REST = 1 << 16

@@ -7,8 +7,8 @@ from collections import deque
 from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
 from services.ingester.recorder.cuts import ticks
 from services.ingester.recorder.model import RecorderLimits
-from shared.media.model import TrackConfig
 from shared.media.preroll import preroll
+from shared.media.tracks import TrackConfig
 
 LEAST_PREROLL = 2
 """This many packets before the first picture are kept in any case."""

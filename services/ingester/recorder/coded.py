@@ -8,9 +8,8 @@ from shared.media.bitstream import av1, vp9
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.picture_form import PictureForm
 from shared.media.bitstream.vp9 import build_vpcc, level_of, read_key, read_vpcc
-from shared.media.model import FRAME_CODECS, PictureCodec, TrackConfig
 from shared.media.mp4.entries import av1_config, vp9_config
-from shared.media.tracks import has_nals
+from shared.media.tracks import FRAME_CODECS, PictureCodec, TrackConfig, has_nals
 
 MOST_HELD = 16 << 20
 """Bytes of pictures that are decoded, but not shown, and wait for one that is."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from services.ingester.publication import VIDEO_SCALE
-from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import Sample
+from shared.media.tracks import TrackConfig
 
 NEAR = VIDEO_SCALE // 10
 """A gap of more than this between a segment's last sample and the next segment means missing content."""

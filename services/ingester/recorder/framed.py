@@ -15,9 +15,9 @@ from services.ingester.publication import VIDEO_SCALE, Frame
 from shared.media.bitstream import ac3
 from shared.media.bitstream.ac3 import Ac3Frame, read_ac3
 from shared.media.bitstream.mpeg_audio import HEADER, read_mpeg_audio
-from shared.media.model import TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import ac3_config, mpeg_config
+from shared.media.tracks import TrackConfig
 
 Family = Literal["mpeg", "ac3"]
 MAX_REST: Final = 1 << 16

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timing import SLACK, TimeLine
-from shared.media.model import TrackConfig
+from shared.media.tracks import TrackConfig
 
 FAR: Final = 10 * VIDEO_SCALE
 """A packet further than this from the present is dropped: its track has a clock of its own, or none."""

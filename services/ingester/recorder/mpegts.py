@@ -18,8 +18,8 @@ from services.ingester.recorder.ts_sound import AUDIO_CODECS, sound_track
 from services.ingester.recorder.ts_track import Track
 from services.ingester.recorder.units import AccessUnits, Unit
 from services.ingester.recorder.unwrap import Unwrapper
-from shared.media.model import VideoCodec
 from shared.media.segment_files import MOST_SOUNDS
+from shared.media.tracks import VideoCodec
 from shared.runtime.logging import get_logger
 
 log = get_logger()

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from services.ingester.publication import VIDEO_SCALE
 from shared.media.bitstream.bit_reader import unescape
 from shared.media.bitstream.params import build_avcc, build_hvcc, length_size, nal_type, record_sets, set_id, set_types
-from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import video_config
+from shared.media.tracks import TrackConfig, VideoCodec
 
 H264_IDR, H264_SEI = 5, 6
 H264_SLICES = range(1, 6)

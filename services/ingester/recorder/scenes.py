@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from services.ingester.recorder.damage import DAMAGE
-from shared.media.model import TrackConfig
 from shared.media.mp4.hdr import COLR, colour_of, scene_boxes, with_boxes
+from shared.media.tracks import TrackConfig
 
 MOST: Final = 32
 """So often may colours that are told beside the pictures change: each time begins a new init segment."""

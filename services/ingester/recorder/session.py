@@ -18,8 +18,8 @@ from services.ingester.recorder.timecodes import SessionTimecodes
 from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock
 from shared.media.cenc.key import ContentKey
-from shared.media.model import TrackConfig
 from shared.media.segment_files import AUDIO_ID
+from shared.media.tracks import TrackConfig
 from shared.runtime.logging import get_logger
 
 log = get_logger()

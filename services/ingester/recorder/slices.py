@@ -21,8 +21,8 @@ from shared.media.bitstream.params import (
     read_sps,
     set_id,
 )
-from shared.media.model import VideoCodec
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.tracks import VideoCodec
 
 T = TypeVar("T")
 HEAD = 64

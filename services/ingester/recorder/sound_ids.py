@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 from services.ingester.publication import Frame
-from shared.media.model import TrackConfig
 from shared.media.segment_files import AUDIO_ID, MOST_SOUNDS
+from shared.media.tracks import TrackConfig
 
 
 class SoundIds:

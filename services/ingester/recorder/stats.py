@@ -8,8 +8,8 @@ from typing import Final
 
 from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.names import is_media
-from shared.media.model import TrackConfig
 from shared.media.segment_files import AUDIO_ID
+from shared.media.tracks import TrackConfig
 
 MOST_TRACKS: Final = 8
 _LONGEST_STEP: Final = 2 * VIDEO_SCALE

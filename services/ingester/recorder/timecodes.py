@@ -18,11 +18,11 @@ from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import PictureTiming, parse_h264_sps
 from shared.media.bitstream.hevc_sets import parse_hevc_sps
 from shared.media.bitstream.params import H264_SPS, HEVC_SPS, VideoCodec, length_size, nal_type, record_sets
-from shared.media.model import FRAME_CODECS, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
 from shared.media.timecode import Label
 from shared.media.timecode_marks import marks_of
+from shared.media.tracks import FRAME_CODECS, TrackConfig
 from shared.messages.media import MOST_MARKS, TimecodeMark, Timecodes
 
 MOST_PICTURES: Final = 4096

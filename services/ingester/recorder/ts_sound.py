@@ -11,8 +11,8 @@ from services.ingester.recorder.framed import Family, FramedSound
 from services.ingester.recorder.psi import Stream
 from services.ingester.recorder.ts_track import Track
 from services.ingester.recorder.unwrap import Unwrapper
-from shared.media.model import TrackConfig
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.tracks import TrackConfig
 
 UNTOLD: Final = "AAC of unknown channels audio"
 FAMILIES: Final[dict[str, Family]] = {"mpeg": "mpeg", "ac3": "ac3"}

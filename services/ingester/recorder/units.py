@@ -19,8 +19,8 @@ from services.ingester.recorder.pictures import (
 )
 from services.ingester.recorder.slices import HEAD, Slice, SliceReader
 from shared.media.bitstream.params import set_types
-from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.tracks import TrackConfig, VideoCodec
 
 START = b"\0\0\1"
 _start = re.compile(START).search

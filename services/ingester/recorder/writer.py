@@ -13,11 +13,11 @@ from pathlib import Path
 from services.ingester.recorder.model import PathOf, SegmentInfo
 from shared.errors import Unavailable
 from shared.media.cenc.seal import Sealer
-from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import build_init
 from shared.media.segment_files import MOST_KEYFRAMES
 from shared.media.segment_head import SegmentHead, build_head
+from shared.media.tracks import TrackConfig
 from shared.store.base import StoreFull
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))

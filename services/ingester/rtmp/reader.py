@@ -19,10 +19,10 @@ from services.ingester.recorder.scenes import Toned
 from services.ingester.recorder.unwrap import Unwrapper
 from services.ingester.rtmp.colour_info import read_colour_info
 from shared.media.bitstream.flac import flac_samples
-from shared.media.model import PictureCodec, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import flac_config, opus_config
 from shared.media.timecode import Label
+from shared.media.tracks import PictureCodec, TrackConfig
 from shared.rtmp.chunks import VIDEO
 from shared.runtime.logging import get_logger
 

@@ -11,8 +11,8 @@ from typing import Final
 from services.restreamer.model import Track
 from shared.media.bitstream.nal import H264_AUD, H264_IDR, H264_SLICE, HEVC_AUD
 from shared.media.bitstream.params import nal_type, record_sets, set_types
-from shared.media.model import VideoCodec
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.tracks import VideoCodec
 
 LENGTH: Final = 4
 _FIRST_PICTURE: Final[dict[VideoCodec, range]] = {"h264": range(H264_SLICE, H264_IDR + 1), "hevc": range(32)}

@@ -10,7 +10,7 @@ from enum import Enum
 
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.params import nal_type, set_types
-from shared.media.model import VideoCodec
+from shared.media.tracks import VideoCodec
 
 H264_SLICE, H264_IDR, H264_SEI, H264_AUD = 1, 5, 6, 9
 HEVC_CRA, HEVC_BLA_N_LP, HEVC_AUD, HEVC_SEI_PREFIX, HEVC_SEI_SUFFIX = 21, 18, 35, 39, 40

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import allow_gaps
 from shared.media.bitstream.params import H264_PPS, H264_SPS, HEVC_SPS, HEVC_VPS, length_size, nal_type, record_sets
-from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.entries import codec_record, with_record
-from shared.media.tracks import has_nals
+from shared.media.tracks import TrackConfig, VideoCodec, has_nals
 
 
 def video_codec(config: TrackConfig) -> VideoCodec:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from shared.media.cenc.seal import Auxiliary, Sealer
-from shared.media.model import TrackConfig
 from shared.media.mp4.read import FragmentTables, read_fragments
+from shared.media.tracks import TrackConfig
 
 __all__ = ["FragmentTables", "FragmentWriter", "Sample", "read_fragments"]
 

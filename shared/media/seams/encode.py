@@ -27,9 +27,9 @@ from shared.media.bitstream.look import read_look
 from shared.media.bitstream.nal import encoder_nals, is_slice, join_sample
 from shared.media.bitstream.params import H264_SPS, HEVC_PPS, HEVC_SPS, nal_type, set_id, set_types, split_annexb
 from shared.media.bitstream.records import length_size_of, sets_of, video_codec, with_sets
-from shared.media.model import TrackConfig, VideoCodec
 from shared.media.seams.errors import CutError
 from shared.media.seams.forms import pixel_format
+from shared.media.tracks import TrackConfig, VideoCodec
 from shared.media.transcode.colours import FULL, LIMITED
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}

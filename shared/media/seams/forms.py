@@ -8,8 +8,8 @@ from shared.media.bitstream.params import H264_SPS, HEVC_SPS, nal_type, read_sps
 from shared.media.bitstream.picture_form import PictureForm, pixel_name
 from shared.media.bitstream.records import sets_of, video_codec
 from shared.media.bitstream.vp9 import read_vpcc
-from shared.media.model import TrackConfig
 from shared.media.mp4.entries import codec_record
+from shared.media.tracks import TrackConfig
 
 
 def form_of(config: TrackConfig) -> PictureForm:

@@ -12,9 +12,9 @@ import av
 
 from shared.media.bitstream.ac3 import ACCESS_UNIT
 from shared.media.bitstream.mpeg_audio import read_mpeg_audio, silent_frame
-from shared.media.model import TrackConfig
 from shared.media.mp4.aac import read_aac, silence
 from shared.media.mp4.entries import codec_record
+from shared.media.tracks import TrackConfig
 
 AAC_FRAME = 1024
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shared.media.model import FRAME_CODECS, Int64s, SampleTable, TrackConfig
+from shared.media.model import Int64s, SampleTable
 from shared.media.mp4.entries import codec_record
 from shared.media.seams.forms import form_of
+from shared.media.tracks import FRAME_CODECS, TrackConfig
 
 # A hole longer than this, in s, is missing content; a shorter one is jitter or a dropped frame.
 HOLE = Fraction(1, 10)

@@ -12,7 +12,7 @@ from av.video.frame import PictureType
 
 from shared.media.bitstream.nal import encoder_nals, join_sample
 from shared.media.bitstream.params import build_avcc, build_hvcc, nal_type, set_types, split_annexb
-from shared.media.model import VideoCodec
+from shared.media.tracks import VideoCodec
 from shared.media.transcode.colours import LIMITED, Colours
 from shared.media.transcode.errors import TranscodeError
 from shared.media.transcode.shape import VIDEO_ENCODERS, Shape

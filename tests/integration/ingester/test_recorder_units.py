@@ -12,8 +12,8 @@ import pytest
 
 from services.ingester.recorder.mpegts import TsDemuxer
 from shared.media.bitstream.nal import is_slice, split_sample
-from shared.media.model import VideoCodec
 from shared.media.mp4.fragments import read_fragments
+from shared.media.tracks import VideoCodec
 from tests.support import fields
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces

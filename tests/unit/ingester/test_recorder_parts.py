@@ -16,10 +16,10 @@ from services.ingester.recorder.units import AccessUnits
 from services.ingester.recorder.unwrap import Unwrapper
 from services.ingester.rtmp.frames import MediaFrames
 from shared.media.crc import crc32
-from shared.media.model import VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
 from shared.media.segment_head import SegmentHead, build_head, read_head
+from shared.media.tracks import VideoCodec
 from shared.rtmp.chunks import VIDEO as VIDEO_MESSAGE
 from tests.unit.shared.media.test_mp4_boxes import PPS, SPS, VIDEO
 

@@ -13,7 +13,7 @@ from services.restreamer.playout.order.programme import TOLERANCE
 from services.restreamer.playout.reading.splice import DEEPEST, Shot
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import RandomAccess, break_link, entry_of, join_sample, split_sample
-from shared.media.model import VideoCodec
+from shared.media.tracks import VideoCodec
 
 Reread = Callable[[int], Iterator[Packet]]
 

@@ -15,10 +15,10 @@ from shared.media.bitstream.nal import split_sample
 from shared.media.bitstream.params import nal_type, set_types
 from shared.media.bitstream.records import video_codec, with_sets
 from shared.media.bitstream.sei import static_sei
-from shared.media.model import TrackConfig
 from shared.media.mp4.entries import codec_record, video_config
 from shared.media.seams.encode import Encoded, JoiningEncoder, Seam, Style
 from shared.media.seams.errors import CutError
+from shared.media.tracks import TrackConfig
 from shared.media.transcode.decoder import PictureDecoder
 
 Coded = tuple[int, bool, bytes]

@@ -11,8 +11,8 @@ from services.restreamer.model import SourceError
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import H264_AUD, HEVC_AUD, join_sample, split_sample
 from shared.media.bitstream.params import build_avcc, build_hvcc, length_size, nal_type, set_id, set_types, split_annexb
-from shared.media.model import VideoCodec
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.tracks import VideoCodec
 
 LENGTH: Final = 4
 _LENGTH_AT: Final[dict[VideoCodec, int]] = {"h264": 4, "hevc": 21}  # the record's byte that ends in lengthSizeMinusOne

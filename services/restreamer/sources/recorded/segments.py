@@ -21,13 +21,13 @@ from shared.media.bitstream.mpeg_audio import HEADER, read_mpeg_audio
 from shared.media.bitstream.opus import OpusHead
 from shared.media.bitstream.picture_form import pixel_name
 from shared.media.cenc.clear import PROBE, clear_segment, segment_kid
-from shared.media.model import FRAME_CODECS, SampleTable, TrackConfig
+from shared.media.model import SampleTable
 from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from shared.media.seams.forms import form_of
 from shared.media.seams.grid import find_grid
-from shared.media.tracks import SELF_DESCRIBED
+from shared.media.tracks import FRAME_CODECS, SELF_DESCRIBED, TrackConfig
 from shared.media.transcode.recorded import colours_of
 from shared.messages.media import SegmentWritten
 from shared.security.content_keys import ContentKeys, KeyUnknown, folder_of

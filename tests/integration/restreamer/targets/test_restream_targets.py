@@ -201,8 +201,10 @@ def test_bad_receivers_hold_up_no_good_one(source: Path, tmp_path: Path) -> None
                 settle(made, 1, lambda status: "could not be reached" in status.error)
                 for unit in units:
                     made.feed([unit])
+                everything = sum(len(unit.data) for unit in units)
+                settle(made, 0, lambda status: status.sent_bytes >= everything)
                 stuck = settle(made, 3, is_live)
-                assert stuck.sent_bytes < sum(len(unit.data) for unit in units)
+                assert stuck.sent_bytes < everything
                 clock.step(TargetRules().call_within * 1.1)
                 assert settle(made, 2, lambda status: bool(status.error)).error == "did not answer in time"
                 given_up = settle(made, 3, lambda status: status.dropped > 0)

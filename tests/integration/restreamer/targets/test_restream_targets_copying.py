@@ -17,7 +17,7 @@ from services.restreamer.targets.srt.ts import PACKET, TsPacker
 from services.restreamer.targets.terms import Tracks
 from shared.media.bitstream.nal import join_sample, split_sample
 from shared.media.bitstream.params import nal_type, record_sets, set_types, split_annexb
-from shared.media.model import VideoCodec
+from shared.media.tracks import VideoCodec
 from tests.support.framecode import ffmpeg, play
 from tests.support.playout_files import Clip, make
 from tests.support.playout_stage import Stage, item, spec

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.media.bitstream.params import nal_type, read_sps, record_sets, set_id, split_annexb
-from shared.media.model import TrackConfig
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error, box, children, find, read_header
 from shared.media.mp4.entries import aac_config, codec_record, opus_config, read_entry, video_config
 from shared.media.mp4.fragments import FragmentWriter, Sample, read_fragments
 from shared.media.mp4.init import build_init, parse_init
+from shared.media.tracks import TrackConfig
 
 AAC = aac_config(bytes.fromhex("1190"))
 OPUS_HEAD = b"OpusHead" + struct.pack("<BBHIhB", 1, 2, 312, 48000, 0, 0)

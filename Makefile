@@ -27,11 +27,11 @@ up: setup
 # and files come in the order of their folders: long ones (e2e) early, so that short ones (unit) fill up the end.
 test: setup
 	@$(BIN)/python scripts/setup_peers.py
-	@$(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder --maxfail 40 $(PYTEST_ARGS)
 
 # Long runs, by hand.
 soak: setup
-	@$(BIN)/python -m pytest -m soak --timeout=0 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m soak --timeout=0 -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
 lint: setup
 	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; \

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import settings
 
 from tests.support.nats import NatsServer, nats_server
+from tests.support.trust import trust_one_root
 
 settings.register_profile("reelay", deadline=None)  # a slow machine is no fault
 settings.load_profile("reelay")
+trust_one_root()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The stack, and a programme whose frames carry their number, shared by the module's tests."""
+"""The stack, and a programme whose frames carry their number, shared by the tests of this folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.stack import StackUnderTest, stack
 SPEC = framecode_record.Spec(rate=Fraction(30), gop=60, bframes=2, seconds=Fraction(34))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
-    """A running stack."""
+    """A running stack: its start costs 30 s of CPU, so a worker has one for all files that need no special one."""
     with stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 

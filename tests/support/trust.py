@@ -1,0 +1,28 @@
+"""The public roots that tests, and the processes that they start, trust: one of them.
+
+A TLS context reads 140 roots in 50 ms of CPU, and most tests make several. None of them calls a public server; what is
+checked about certificates is checked with the tests' own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import certifi
+
+
+def trust_one_root() -> None:
+    """Let `httpx.create_ssl_context` read the first of certifi's roots alone, here and in child processes."""
+    if "SSL_CERT_FILE" in os.environ:
+        return
+    roots = Path(certifi.where()).read_text("ascii", "ignore")
+    found = re.search("-----BEGIN.*?END CERTIFICATE-----\n", roots, re.DOTALL)
+    assert found is not None
+    with tempfile.NamedTemporaryFile("w", prefix="reelay-root-", suffix=".pem", delete=False) as file:
+        file.write(found.group())
+    os.environ["SSL_CERT_FILE"] = file.name
+    atexit.register(Path(file.name).unlink, missing_ok=True)

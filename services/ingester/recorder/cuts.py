@@ -12,6 +12,9 @@ from shared.media.tracks import TrackConfig
 NEAR = VIDEO_SCALE // 10
 """A gap of more than this between a segment's last sample and the next segment means missing content."""
 
+MOST_EARLY = 20
+"""So many segments in a row may end before their time because the stream changes."""
+
 
 def ticks(duration: timedelta) -> int:
     """Convert a duration to 90 kHz ticks."""
@@ -77,3 +80,20 @@ def split_at_gaps(samples: list[Sample]) -> list[list[Sample]]:
         runs[-1].append(sample)
         end = sample.dts + sample.duration
     return runs
+
+
+class EarlyCuts:
+    """Lets changes of a stream end segments before their time; a stream that changes all the time, at its pace alone.
+
+    Each segment that is cut in time allows one more early cut, up to `MOST_EARLY`.
+    """
+
+    def __init__(self) -> None:
+        self._left = MOST_EARLY
+
+    def cut(self, *, due: bool) -> bool:
+        """Return whether a segment may end, being `due` or because of a change; count it then."""
+        if not due and self._left == 0:
+            return False
+        self._left = min(self._left + 1, MOST_EARLY) if due else self._left - 1
+        return True

@@ -166,19 +166,20 @@ class Segmenter:
             if self._is_complete(self._cut):
                 self._close()
             return
-        part = self._part
-        video = self._video
+        video, full = self._video, self._held_bytes >= self.limits.part_bytes
         if video:
             end = video[-1].dts + video[-1].duration
-            if end - video[0].dts >= part or self._held_bytes >= self.limits.part_bytes:
+            if end - video[0].dts >= self._part or full:
                 self._write_until(end)
                 return
-        if self.is_without_video and self._audio and self._last_audio - self._video_ticks(self._audio[0].dts) >= part:
+        if self._audio and (full or (self.is_without_video and self._has_sound_for_a_part)):
             self._write(video, self._audio, further=self._take_further(self._last_audio))
 
     def _is_complete(self, cut: Cut) -> bool:
         """Return whether all audio of the segment before the cut has come, or is no longer waited for."""
         if self._tracks.audio is None or self._last_video - cut.start >= self._audio_wait:
+            return True
+        if self._held_bytes >= self.limits.largest:
             return True
         return self._last_audio >= cut.start or cut.start - self._last_audio > self._absent
 
@@ -186,6 +187,10 @@ class Segmenter:
     def is_without_video(self) -> bool:
         """Whether there is no video, or it stopped while audio continued."""
         return self._tracks.video is None or self._last_audio - self._last_video > self._absent
+
+    @property
+    def _has_sound_for_a_part(self) -> bool:
+        return self._last_audio - self._video_ticks(self._audio[0].dts) >= self._part
 
     def _video_ticks(self, at: int) -> int:
         """Convert audio ticks to 90 kHz ticks."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
 from services.ingester.recorder.beginning import Beginning
-from services.ingester.recorder.cuts import Cut, Tracks, ticks
+from services.ingester.recorder.cuts import Cut, EarlyCuts, Tracks, ticks
 from services.ingester.recorder.further import FurtherSounds
 from services.ingester.recorder.handover import HandOver
 from services.ingester.recorder.model import PathOf, RecorderLimits, SegmentInfo, Sink
@@ -50,6 +50,7 @@ class Session:
         self._last_video: int | None = None
         self._sound_alone_for = 0  # 90 kHz ticks of sound since the last picture
         self._broken = False
+        self._cuts = EarlyCuts()
 
     @property
     def segments(self) -> int:
@@ -169,12 +170,12 @@ class Session:
         hole = self._is_hole(dts)
         if self._last_video is None and not fresh:
             self._entry = pts  # the session's first picture; its segment is already started
-        elif frame.sync and (fresh or self._broken or hole or self._is_due(dts, pts)):
+        elif frame.sync and self._may_enter(due=self._is_due(dts, pts), changed=fresh or self._broken or hole):
             if fresh or hole or self._last_video is None:
                 self._entry = pts
             self._enter(frame, dts, hole=hole, fresh=fresh)
-        elif pts < self._entry:
-            return  # shown before the keyframe at which decoding started: its references are missing
+        elif fresh or pts < self._entry:
+            return  # a change that must wait, or shown before the keyframe where decoding started: nothing to refer to
         elif hole and self._tracks.audio is not None:
             self._broken = True
             self._cut(dts, end=(self._last_video or 0) + self._line.typical("video"), paused=True, clean=False)
@@ -199,6 +200,10 @@ class Session:
         """Return whether a segment is long enough; x265 decodes its first pictures faster than it shows them."""
         long = max(dts - self._cutter.start, 0 if self._shown is None else pts - self._shown)
         return not self._cutter.has_video or long >= self._target - EARLY
+
+    def _may_enter(self, *, due: bool, changed: bool) -> bool:
+        """Return whether a segment starts at a keyframe."""
+        return (due or changed) and self._cuts.cut(due=due)
 
     def _is_overdue(self, dts: int) -> bool:
         past = dts - self._cutter.start
@@ -253,7 +258,8 @@ class Session:
     def _sound_alone(self, time: int) -> None:
         """Cut by time while there is no video, and immediately when the audio track changes."""
         changed = self._audio is not self._tracks.audio
-        if not changed and time - self._cutter.start < self._target:
+        late = time - self._cutter.start >= self._target or self._cutter.size >= self._limits.largest
+        if not (late or changed) or not self._cuts.cut(due=late):
             return
         if changed or self._further.tracks != self._tracks.further:
             self._change_tracks(self._tracks.video)

@@ -14,6 +14,8 @@ MARKER: Final = b"fLaC"
 BLOCK_HEAD: Final = b"\x80\0\0\x22"
 """The header of a STREAMINFO that is the last metadata block."""
 INFO_SIZE: Final = 34
+LEAST_RATE: Final = 1000
+"""Of what is sound, Hz: a frame of a lower rate would last minutes."""
 _HEAD: Final = 4
 
 
@@ -35,8 +37,8 @@ def read_info(record: bytes) -> FlacInfo:
         raise BitstreamError("no STREAMINFO of FLAC")
     bits = BitReader(data[10:18])
     rate, channels, depth = bits.bits(20), bits.bits(3) + 1, bits.bits(5) + 1
-    if not rate:
-        raise BitstreamError("FLAC without a sample rate")
+    if rate < LEAST_RATE:
+        raise BitstreamError(f"FLAC of {rate} Hz")
     return FlacInfo(rate, channels, depth, data)
 
 

@@ -184,7 +184,8 @@ class ClipWork:
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
             footage = await self._load(record, accuracy)
-            copies = 2 if record.request.encryption else 1  # the clear draft, too
+            asked = record.request
+            copies = 1 + bool(asked.encryption) + bool(asked.edit)  # the clear draft; pictures to be joined
             self.reserve.require(copies * footage.bytes)
             return await self._cut(record, accuracy, footage)
         except MixedConfigs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -35,9 +36,12 @@ def can_encode(spans: Sequence[ClipSpan]) -> bool:
 
 
 def _form(spans: Sequence[ClipSpan]) -> tuple[int, int]:
-    """Return the rate of the spans' sound and its most channels; zeros where there is none."""
+    """Return the rate to encode the sound at, the first one if it is usual, and its most channels; or zeros."""
     configs = [span.piece.audio.config for span in spans if span.piece.audio is not None]
-    return (configs[0].sample_rate if configs else 0), max((config.channels for config in configs), default=0)
+    if not configs:
+        return 0, 0
+    first = configs[0].sample_rate
+    return first if first in RATES else RATES[-1], max(config.channels for config in configs)
 
 
 def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
@@ -50,31 +54,40 @@ def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
     if layout is None or rate not in RATES:
         raise CutError(f"sound of {channels} channels at {rate} Hz cannot be joined with other sound")
     context = open_sound_encoder("aac", rate, layout, BITRATE * channels)
-    packets: list[tuple[int, bytes]] = []
+    encoded = _Encoded(context, spool)
     fifo = av.AudioFifo()
     for frame in _timeline(spans, rate, layout, stop):
         fifo.write(frame)
         while (block := fifo.read(AAC_FRAME)) is not None:
-            packets += _packets(context, block)
+            encoded.push(block)
     if (rest := fifo.read(0, partial=True)) is not None:
-        packets += _packets(context, rest)
-    packets += _packets(context, None)
+        encoded.push(rest)
+    encoded.push(None)
     language = next((span.piece.audio.config.language for span in spans if span.piece.audio is not None), "")
     config = replace(aac_config(bytes(context.extradata or b"")), language=language)
-    return Audio(config, _table(packets, spool), np.array([at for at, _ in packets], np.int64), Fraction(0))
+    table = encoded.table()
+    return Audio(config, table, table.pts, Fraction(0))
 
 
-def _packets(context: av.AudioCodecContext, frame: av.AudioFrame | None) -> list[tuple[int, bytes]]:
-    return [(packet.pts or 0, bytes(packet)) for packet in context.encode(frame)]
+class _Encoded:
+    """Encodes frames; the packets go to disk at once, and of each three numbers stay in memory."""
 
+    def __init__(self, context: av.AudioCodecContext, spool: Spool) -> None:
+        self._context, self._spool = context, spool
+        self._at, self._sizes, self._offsets = array("q"), array("q"), array("q")
 
-def _table(packets: Sequence[tuple[int, bytes]], spool: Spool) -> SampleTable:
-    at = np.array([pts for pts, _ in packets], np.int64)
-    sizes = np.array([len(payload) for _, payload in packets], np.int64)
-    offsets = np.array([spool.append(payload) for _, payload in packets], np.int64)
-    usual = np.full(len(at), AAC_FRAME, np.int64)
-    whole = np.ones(len(at), np.bool_)
-    return SampleTable(at, at, usual, sizes, whole, offsets, np.zeros(len(at), np.int64), (spool.path,))
+    def push(self, frame: av.AudioFrame | None) -> None:
+        """Encode a frame, or what is left."""
+        for packet in self._context.encode(frame):
+            self._at.append(packet.pts or 0)
+            self._sizes.append(packet.size)
+            self._offsets.append(self._spool.append(bytes(packet)))
+
+    def table(self) -> SampleTable:
+        """Return the packets, in ticks of the rate."""
+        at, sizes, offsets = (np.array(numbers, np.int64) for numbers in (self._at, self._sizes, self._offsets))
+        usual, zeros = np.full(len(at), AAC_FRAME, np.int64), np.zeros(len(at), np.int64)
+        return SampleTable(at, at, usual, sizes, np.ones(len(at), np.bool_), offsets, zeros, (self._spool.path,))
 
 
 def _timeline(spans: Sequence[ClipSpan], rate: int, layout: str, stop: Event) -> Iterator[av.AudioFrame]:

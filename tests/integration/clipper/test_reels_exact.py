@@ -136,6 +136,22 @@ def test_only_what_differs_is_encoded(first: Recording, what: str, tmp_path: Pat
     assert len(seen.sound) == pytest.approx(float(result.duration) * AUDIO_RATE, abs=1)
 
 
+@pytest.mark.parametrize("rate", [22050, 96000])
+def test_sound_of_an_unusual_rate_is_joined(first: Recording, rate: int, tmp_path: Path) -> None:
+    spec = Spec(gop=GOP, seconds=LENGTH, first_number=600, options=("-ar", str(rate)))
+    other = record(spec, tmp_path / "other")
+    for name, ranges in (
+        ("mixed", [Range(other, 25, 77), Range(first, 101, 160)]),
+        ("alike", [Range(other, 25, 77), Range(other, 101, 160)]),
+    ):
+        _, seen = _cut(ranges, tmp_path / f"{name}.mp4")
+        begin = 0
+        for one in ranges:
+            assert abs(_lag(seen.sound[begin : begin + len(one.sound)], one.sound)) <= AUDIO_RATE // 2000
+            begin += len(one.sound)
+        assert len(seen.sound) == pytest.approx(begin, abs=1)
+
+
 @pytest.mark.parametrize("where", [0, 1, 2])
 def test_a_range_without_sound_is_silent_and_moves_nothing(first: Recording, where: int, tmp_path: Path) -> None:
     mute = record(Spec(gop=GOP, seconds=LENGTH, first_number=600, audio=None), tmp_path / "mute")

@@ -8,11 +8,14 @@ import av
 import numpy as np
 import pytest
 
+from shared.media.cenc.clear import clear_init, clear_segment
+from shared.media.cenc.key import ContentKey
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from tests.support import media_streams as media
 from tests.support.framecode import AUDIO_RATE
 from tests.support.media_recording import Piece, Recorded, pieces
+from tests.support.sealed import FOLDER, KEYS, secrets_of, shows
 from tests.support.sound_streams import BEEP_STEP, clear_starts, heard, several
 from tests.support.ts_mux import stamp
 
@@ -31,8 +34,8 @@ def without(data: bytes, pid: int, since: float = 0, until: float = 1) -> bytes:
     )  # fmt: skip
 
 
-def recording(data: bytes, folder: Path) -> Recorded:
-    recorded = Recorded(folder)
+def recording(data: bytes, folder: Path, key: ContentKey | None = None) -> Recorded:
+    recorded = Recorded(folder, key=key)
     parts: list[Piece] = []
     for piece in pieces(data, PACKET * 200):
         parts += [piece, 20]
@@ -67,6 +70,19 @@ def test_all_are_recorded_with_their_languages(count: int, tmp_path: Path) -> No
     for number in range(count):
         assert clear_starts(heard(joined, number)) == clear_starts(heard(source, number))
         assert len(clear_starts(heard(joined, number))) >= 5
+
+
+def test_all_are_encrypted_and_come_out_as_they_came_in(tmp_path: Path) -> None:
+    data, key = several(*LANGUAGES), KEYS.fresh(FOLDER)
+    clear, sealed = recording(data, tmp_path / "clear"), recording(data, tmp_path / "sealed", key)
+    secrets = secrets_of(clear)
+    assert secrets
+    assert not shows(b"".join(info.path.read_bytes() for info in sealed.segments), secrets)
+    shown = clear_init(sealed.init().read_bytes())
+    shown += b"".join(clear_segment(info.path.read_bytes(), key.key) for info in sealed.segments)
+    (tmp_path / "shown.mp4").write_bytes(shown)
+    for number in range(len(LANGUAGES)):
+        assert np.array_equal(heard(tmp_path / "shown.mp4", number), heard(clear.joined(), number))
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from tests.support.trust import trust_one_root
 settings.register_profile("reelay", deadline=None)  # a slow machine is no fault
 settings.load_profile("reelay")
 trust_one_root()
+
+
+def pytest_sessionstart() -> None:
+    """Collect no garbage while a million objects are made that all stay."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was made so far out of every later collection."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import certifi
 
+NAME = "reelay-root-"
+
 
 def trust_one_root() -> None:
     """Let `httpx.create_ssl_context` read the first of certifi's roots alone, here and in child processes."""
-    if "SSL_CERT_FILE" in os.environ:
-        return
+    if Path(os.environ.get("SSL_CERT_FILE", "")).name.startswith(NAME):
+        return  # that of the process which started this one
     roots = Path(certifi.where()).read_text("ascii", "ignore")
     found = re.search("-----BEGIN.*?END CERTIFICATE-----\n", roots, re.DOTALL)
     assert found is not None
-    with tempfile.NamedTemporaryFile("w", prefix="reelay-root-", suffix=".pem", delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", prefix=NAME, suffix=".pem", delete=False) as file:
         file.write(found.group())
     os.environ["SSL_CERT_FILE"] = file.name
     atexit.register(Path(file.name).unlink, missing_ok=True)

@@ -44,13 +44,17 @@ def running() -> Iterator[Ingest]:
         yield server
 
 
-def call(port: int, streamid: str, passphrase: str | None = None) -> SrtCaller:
-    options = CallOptions(streamid=streamid, passphrase=passphrase, connect_timeout=timedelta(seconds=20))
+def call(
+    port: int, streamid: str, passphrase: str | None = None, latency: timedelta = timedelta(milliseconds=120)
+) -> SrtCaller:
+    wait = timedelta(seconds=20)
+    options = CallOptions(streamid=streamid, passphrase=passphrase, connect_timeout=wait, latency=latency)
     return SrtCaller("127.0.0.1", port, options)
 
 
 def send_all(port: int, data: bytes, streamid: str, passphrase: str | None = None) -> None:
-    with call(port, streamid, passphrase) as caller:
+    """Send within a latency that a busy machine keeps: what comes later than it is skipped."""
+    with call(port, streamid, passphrase, timedelta(seconds=3)) as caller:
         caller.send(data)
         assert caller.flush(timedelta(seconds=30))
 

@@ -239,8 +239,11 @@ async def test_in_their_dialect(api: Gateway) -> None:
     async with httpx.AsyncClient(base_url=api.http.base_url, headers={"X-API-KEY": key["key"]}) as http:
         last = {"live_stream": False, "label": "end", "duration": 10}
         made = (await http.post("/v1/jobs", json={"live_stream": True, "outputs": [LIVE, CLIP, last]})).json()
-        assert [one["label"] for one in made["outputs"]] == ["goal", "end"]
-        shown = [(await http.get(f"/v1/vods/{one['id']}")).json() for one in made["outputs"]]
+        watched, *clips = made["outputs"]
+        assert [one["label"] for one in made["outputs"]] == [LIVE["label"], "goal", "end"]
+        assert watched["playback_url"].partition("/play/")[0] == made["playback_url"].partition("/play/")[0]
+        assert watched["playback_url"].rpartition("/")[2] == made["playback_url"].rpartition("/")[2]
+        shown = [(await http.get(f"/v1/vods/{one['id']}")).json() for one in clips]
         assert [one["jvod_state"] for one in shown] == ["waiting_finish_live"] * 2
         assert [one["jvod_duration_s"] for one in shown] == [4, 10]
         assert [(one["jvod_start_time_relative_s"], one["jvod_end_time_relative_s"]) for one in shown] == [

@@ -43,7 +43,8 @@ async def create_job(
         caller.needs("vods:write")
     ids = await id_maker(request, caller.account)
     told = receivers_of("", asked.notifications)
-    return views.created(*await orders.create(caller.account, job_of(asked), ordered, told, ids))
+    job, clips = await orders.create(caller.account, job_of(asked), ordered, told, ids)
+    return views.created(job, asked.outputs, clips)
 
 
 @router.get("")

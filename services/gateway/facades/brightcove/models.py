@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -29,6 +30,11 @@ class NotificationAsk(BaseModel):
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
+
+
+def is_clip(output: Mapping[str, Any]) -> bool:
+    """Return whether an output of a new job is a clip of it, and not a rendition to be watched."""
+    return output.get("live_stream") is False
 
 
 class JobAsk(BaseModel):
@@ -71,7 +77,7 @@ class JobAsk(BaseModel):
 
     def clips(self) -> dict[int, dict[str, Any]]:
         """Return the outputs that are clips, by their positions."""
-        return {n: output for n, output in enumerate(self.outputs) if output.get("live_stream") is False}
+        return {n: output for n, output in enumerate(self.outputs) if is_clip(output)}
 
     def kept(self) -> dict[str, Any]:
         """Return the given fields that are only shown again; none of them may hold a secret."""

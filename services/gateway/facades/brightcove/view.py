@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, Final
@@ -15,6 +16,7 @@ from services.gateway.domain.clips.points import points_of
 from services.gateway.domain.clips.progress import percent_of
 from services.gateway.domain.jobs.entering import HISTORY
 from services.gateway.domain.jobs.publishers import Publisher
+from services.gateway.facades.brightcove.models import is_clip
 from services.gateway.identity.auth import Caller
 from shared.messages.clips import ClipCreate
 from shared.messages.credentials import CredentialRecord
@@ -40,6 +42,10 @@ def shown_seconds(value: Fraction | None) -> float | int | None:
     return int(value) if value.denominator == 1 else float(round(value, 9))
 
 
+def _ordered(clip: ClipCreate) -> Body:
+    return {"id": clip.clip, "label": clip.label}
+
+
 class Views:
     """Makes the bodies of answers."""
 
@@ -48,14 +54,24 @@ class Views:
         self._downloads = downloads
         self._vault = vault
 
-    def created(self, job: JobRecord, clips: Sequence[ClipCreate] = ()) -> Body:
-        """Return the answer to a new job and to the clips that were ordered with it; its caller may write jobs."""
+    def created(
+        self, job: JobRecord, asked: Sequence[Mapping[str, Any]] = (), clips: Sequence[ClipCreate] = ()
+    ) -> Body:
+        """Return the answer to a new job with the outputs that it `asked` for; its caller may write jobs.
+
+        `clips` are those among the outputs, in their order.
+        """
         url, name = self._ingest(job, secret=True)
+        ordered = iter(clips)
+        outputs = [
+            _ordered(next(ordered)) if is_clip(one) else self._rendition(job, number, one)
+            for number, one in enumerate(asked)
+        ]
         return {
             "id": job.event,
             "stream_url": url,
             "stream_name": name,
-            "outputs": [{"id": clip.clip, "label": clip.label} for clip in clips],
+            "outputs": outputs,
             "static": job.static,
             "region": job.fields.get("region"),
             "reconnect_time": job.reconnect_time_s,
@@ -65,6 +81,17 @@ class Views:
             "sep_state": job.sep_state,
             "playback_url": self._addresses.playback(job, "index"),
             "playback_url_dvr": self._addresses.playback(job, "dvr"),
+        }
+
+    def _rendition(self, job: JobRecord, number: int, asked: Mapping[str, Any]) -> Body:
+        """Return an output that is watched: what comes in is delivered, whatever was asked for."""
+        label = asked.get("label")
+        return {
+            "id": hashlib.sha256(f"{job.event} {number}".encode()).hexdigest()[:32],
+            "label": label if isinstance(label, str) else "",
+            "playback_url": self._addresses.playback(job, "index"),
+            "playback_url_dvr": self._addresses.playback(job, "dvr"),
+            "playback_url_vod": self._addresses.playback(job, "dvr"),
         }
 
     def job(self, caller: Caller, job: JobRecord, publishers: list[Publisher] | None = None) -> Body:

@@ -253,6 +253,6 @@ async def test_in_their_dialect(api: Gateway) -> None:
         assert [one["jvod_finished_at"] for one in listed.json()["vod_jobs"]] == [0, 0]
         await stream(api, made["id"])
         assert (await http.put(f"/v1/jobs/{made['id']}/stop")).json() == {"id": made["id"]}
-        await settled(api, made["outputs"][1]["id"])
-        (end,) = [(await http.get(f"/v1/vods/{made['outputs'][1]['id']}")).json()]
+        await settled(api, clips[1]["id"])
+        end = (await http.get(f"/v1/vods/{clips[1]['id']}")).json()
         assert (end["jvod_start_time_relative_s"], end["jvod_end_time_relative_s"]) == (10, 20)

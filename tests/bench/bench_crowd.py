@@ -70,7 +70,7 @@ def crowd(live: StackUnderTest, stream: Stream, folder: Path, minutes: int, clip
             len(beside),
             quantile(beside, 0.5),
             max(beside),
-            "held" if held else "MISSED",
+            word,
         ],
         ["gaps of the running stream", len(gaps), "", "", ""],
     ]

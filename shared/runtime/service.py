@@ -58,7 +58,6 @@ class Service:
     clock: Clock
     broker: NatsBroker
     outbox: Outbox
-    vault: Vault
     instance: str
     guard: Guard
     writes: Writes
@@ -68,6 +67,14 @@ class Service:
     lifespans: list[Lifespan] = field(default_factory=list)
     probes: list[Callable[[], Mapping[str, str]]] = field(default_factory=list)
     started: bool = False
+    _vault: Vault | None = field(default=None, init=False)
+
+    @property
+    def vault(self) -> Vault:
+        """The vault of the installation's key; a service that asks for none needs no key, and makes none."""
+        if self._vault is None:
+            self._vault = Vault(installation_key(self.settings), older_keys(self.settings))
+        return self._vault
 
     def handle(self, durable: str, handler: Handler, on_dead: Mourner | None = None) -> None:
         """Handle the messages of a durable consumer; `on_dead(body, reason)` is called for each dead letter."""
@@ -100,12 +107,11 @@ def make_service(name: str, settings: Settings, clock: Clock | None = None) -> S
     nodes = parse_nodes(settings.broker_url)
     broker, guard = make_broker(nodes, name, clock)
     instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
-    vault = Vault(installation_key(settings), older_keys(settings))
     writes = Writes(clock)
     outbox = Outbox(broker, name, clock, writes)
     probe = WriteProbe(guard.jetstream, name, clock)
     watches = NodeWatch(nodes), StoreWatch(name, settings)
-    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe, *watches)
+    return Service(name, settings, clock, broker, outbox, instance, guard, writes, probe, *watches)
 
 
 async def wait_until_provisioned(service: Service) -> None:

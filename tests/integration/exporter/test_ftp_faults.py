@@ -59,11 +59,10 @@ async def test_a_connection_that_is_cut_at_half_goes_on_from_there(kind: str, tl
                 await target(server).put(file, told)
             assert not failed.value.final
             assert not (server.root / NAME).exists()
-            line.cut_at, line.up = None, 0
+            line.cut_at = None
             written = sum(path.stat().st_size for path in parts(server))  # a busy server has not read all that passed
             await target(server).put(file, told)
-            assert written > 0
-            assert line.up < SIZE - written + MIB
+            assert file.read_from[-1] >= written > 0
         assert (server.root / NAME).read_bytes() == file.data
         assert not parts(server)
 
@@ -74,11 +73,10 @@ async def test_a_killed_exporter_leaves_what_its_successor_goes_on_with(kind: st
         async with relay(relayed(server)) as line:
             line.bytes_per_s = SIZE
             told = await killed_at_half(server, line)
-            line.bytes_per_s, line.up = None, 0
+            line.bytes_per_s = None
             file, written = MemoryFile(film(SIZE)), sum(path.stat().st_size for path in parts(server))
             await target(server).put(file, told)
-            assert written > 0
-            assert line.up < SIZE - written + MIB
+            assert file.read_from[-1] >= written > 0
         assert (server.root / NAME).read_bytes() == file.data
         assert not parts(server)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -89,9 +90,18 @@ async def rtmp(one: Desk, query: str = "") -> str:
 
 
 async def srt(gate: Gated, one: Desk, data: bytes = b"") -> int:
-    """Call, send, and wait until the listener hangs up; return the reason of a refusal, 0 without one."""
+    """Call, send, and wait until the listener hangs up; return the reason of a refusal, 0 without one.
+
+    As encoders do, it calls again where a busy listener could not say in time who may come in.
+    """
 
     def call() -> int:
+        deadline = time.monotonic() + 20
+        while (reason := once()) == Reject.DOWN and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return reason
+
+    def once() -> int:
         options = CallOptions(streamid=one.event, passphrase=one.key, connect_timeout=timedelta(seconds=20))
         try:
             with SrtCaller("127.0.0.1", gate.srt, options) as caller:

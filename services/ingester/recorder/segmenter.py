@@ -131,6 +131,8 @@ class Segmenter:
                 samples[-1] = last._replace(duration=dts - last.dts)
         samples.append(Sample(dts, dts, duration, True, payload))
         self._held_bytes += len(payload)
+        if self._held_bytes >= self.limits.part_bytes:
+            self._settle()
 
     def finish(self, typical: int) -> None:
         """Write everything collected and close the last segment."""
@@ -172,7 +174,9 @@ class Segmenter:
             if end - video[0].dts >= self._part or full:
                 self._write_until(end)
                 return
-        if self._audio and (full or (self.is_without_video and self._has_sound_for_a_part)):
+        if full:
+            self._write(video, self._audio, further=self._take_further(None))
+        elif self.is_without_video and self._has_sound_for_a_part:
             self._write(video, self._audio, further=self._take_further(self._last_audio))
 
     def _is_complete(self, cut: Cut) -> bool:
@@ -190,7 +194,7 @@ class Segmenter:
 
     @property
     def _has_sound_for_a_part(self) -> bool:
-        return self._last_audio - self._video_ticks(self._audio[0].dts) >= self._part
+        return bool(self._audio) and self._last_audio - self._video_ticks(self._audio[0].dts) >= self._part
 
     def _video_ticks(self, at: int) -> int:
         """Convert audio ticks to 90 kHz ticks."""

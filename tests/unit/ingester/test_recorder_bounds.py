@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from services.ingester.publication import Arrival, Frame
@@ -9,11 +10,14 @@ from services.ingester.recorder.cuts import MOST_EARLY
 from services.ingester.recorder.model import RecorderLimits, SegmentInfo
 from services.ingester.recorder.session import Session
 from shared.media.bitstream.mpeg_audio import read_mpeg_audio, silent_frame
-from shared.media.mp4.entries import mpeg_config
+from shared.media.mp4.entries import mpeg_config, video_config
 from shared.media.mp4.fragments import read_fragments
 from shared.media.tracks import TrackConfig
 
 ARRIVAL = Arrival(5_000_000_000, 1_700_000_000_000)
+SMALL = bytes.fromhex("6764000d22cd941419f9e10000030001000003003c0f142996")
+LARGE = bytes.fromhex("6764000aacd9430b2d808800000300080000030190789225")
+PPS, KEY = bytes.fromhex("68ebe3cb22c0"), bytes.fromhex("0000000465888400")
 
 
 class Kept:
@@ -54,6 +58,18 @@ def test_sound_that_changes_with_every_frame_makes_few_segments(tmp_path: Path) 
     assert MOST_EARLY < len(kept.segments) <= MOST_EARLY + 2 * 30 + 2
 
 
+def test_pictures_that_change_with_every_key_frame_make_few_segments(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    forms = [video_config("h264", b"\0\0\0\1" + sps + b"\0\0\1" + PPS, 90_000) for sps in (SMALL, LARGE)]
+    assert forms[0] != forms[1]
+    for number in range(60 * 30):
+        frame = Frame(forms[number % 2], number * 3000, 0, True, KEY)
+        kept.session.take(frame, ARRIVAL, expects_video=True, expects_audio=False)
+    kept.session.finish()
+    assert MOST_EARLY < len(kept.segments) <= MOST_EARLY + 2 * 30 + 2
+    assert sum(len(read_fragments(info.path).tables[1]) for info in kept.segments) >= 60 * 30 // 2
+
+
 def test_a_change_now_and_then_is_taken_at_once(tmp_path: Path) -> None:
     kept, forms, at, frames = Kept(tmp_path), [mp3(44100), mp3(48000)], 0, 0
     while at < 120 * 90_000:
@@ -76,3 +92,17 @@ def test_sound_of_absurd_size_is_written_before_its_time(tmp_path: Path) -> None
         assert on_disk >= (number - 3) << 20
     kept.session.finish()
     assert max(info.bytes for info in kept.segments) < 6 << 20
+
+
+def test_a_further_track_of_absurd_size_is_written_before_its_time(tmp_path: Path) -> None:
+    limits = RecorderLimits(part_bytes=1 << 20, largest=4 << 20)
+    kept, (config, payload, samples) = Kept(tmp_path, limits), mp3(48000)
+    other = replace(config, track_id=3)
+    kept.sound(other, 0, payload, samples)
+    for number in range(60):
+        kept.sound(config, number * 2160, payload, samples)
+    for number in range(1, 40):  # it goes on alone
+        kept.sound(other, number * 2160, bytes(1 << 20), samples)
+        assert sum(file.stat().st_size for file in tmp_path.iterdir()) >= (number - 4) << 20
+    kept.session.finish()
+    assert sum(len(read_fragments(info.path).tables[3]) for info in kept.segments) == 40

@@ -54,9 +54,7 @@ class Views:
         self._downloads = downloads
         self._vault = vault
 
-    def created(
-        self, job: JobRecord, asked: Sequence[Mapping[str, Any]] = (), clips: Sequence[ClipCreate] = ()
-    ) -> Body:
+    def created(self, job: JobRecord, asked: Sequence[Mapping[str, Any]], clips: Sequence[ClipCreate]) -> Body:
         """Return the answer to a new job with the outputs that it `asked` for; its caller may write jobs.
 
         `clips` are those among the outputs, in their order.

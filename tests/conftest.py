@@ -10,11 +10,12 @@ import pytest
 from hypothesis import settings
 
 from tests.support.nats import NatsServer, nats_server
-from tests.support.trust import trust_one_root
+from tests.support.surroundings import spare_go_servers, trust_one_root
 
 settings.register_profile("reelay", deadline=None)  # a slow machine is no fault
 settings.load_profile("reelay")
 trust_one_root()
+spare_go_servers()
 
 
 def pytest_sessionstart() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -49,10 +48,8 @@ class NatsServer:
         ]
         if (self.folder / "server.conf").exists():
             command += ["-c", self.folder / "server.conf"]
-        # Without a collector none livelocks, as the background sweep of Go 1.27 does on busy machines.
-        quiet = os.environ | {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
         log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=quiet)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         self.port = self._read_port(ports)
 
     def _read_port(self, ports: Path) -> int:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import settings
 
 from tests.support.nats import NatsServer, nats_server
-from tests.support.surroundings import spare_go_servers, trust_one_root
+from tests.support.surroundings import spare_go_servers, trust_one_root, work_in_memory
 
 settings.register_profile("reelay", deadline=None)  # a slow machine is no fault
 settings.load_profile("reelay")
+work_in_memory()
 trust_one_root()
 spare_go_servers()
 

@@ -37,6 +37,9 @@ AWAY: Final = timedelta(seconds=5)
 """After a failure of the store or the broker, which is never the destination's."""
 SOON: Final = timedelta(milliseconds=100)
 DISCARD: Final = timedelta(seconds=10)  # well within ack_wait: a delivery that was given up sends no heartbeats
+OVERTAKE: Final = 3
+"""Looks at the record after which every delivery that goes on has noticed a more exact file."""
+PARTS: Final = 10
 # What the middleware writes before the text of an error.
 _KIND: Final = re.compile(r"^(DestinationFailed|ObjectMissing|Permanent|Rejected|SecretUnreadable|StoreFull): ")
 
@@ -83,7 +86,20 @@ class Deliverer:
         if refused(order, record):
             await self._give_way(order, record, "")
             return None
+        if record.overtakes:
+            await self._overtake(order)
         return await self._transfer(order, destination, file, record)
+
+    async def _overtake(self, order: ExportDeliver) -> None:
+        """Wait until the delivery of a less exact file has noticed this one: its name would be taken last otherwise.
+
+        Not for long: its exporter may have been killed.
+        """
+        for _ in range(OVERTAKE * PARTS):
+            await asyncio.sleep(self.pace.look.total_seconds() / PARTS)
+            now = await self.exports.of(order)
+            if now is None or not now.overtakes or self.stopping():
+                return
 
     async def _transfer(
         self, order: ExportDeliver, destination: Destination, file: StoredFile, record: ExportRecord
@@ -155,6 +171,8 @@ class Deliverer:
         goes on it is left alone, NotYet: two puts of one file would share a temporary name. A file that is no longer
         there was deleted, and stays deleted.
         """
+        if now.overtakes:
+            await self.exports.stepped_aside(order)
         if note:
             await self._discard(order, note)
         if not yields(order, now) or now.state == "aborted" or not now.source_key:

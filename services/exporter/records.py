@@ -58,11 +58,11 @@ class Exports:
             if before and refused(order, before):
                 return None
             same = before if before and before.accuracy == order.accuracy and before.state == "delivering" else None
-            left = before.left if before else ""
+            left, overtakes = (before.left, before.overtakes) if before else ("", False)
             if before and before.accuracy != order.accuracy:
-                left = before.resume
+                left, overtakes = before.resume, before.state == "delivering"
             return self._record(order).model_copy(update={
-                "location": before.location if before else "", "left": left,
+                "location": before.location if before else "", "left": left, "overtakes": overtakes,
                 "sent": same.sent if same else 0, "resume": same.resume if same else "",
             })  # fmt: skip
 
@@ -76,6 +76,16 @@ class Exports:
             if before is None or before.accuracy != order.accuracy or before.state != "delivering":
                 return None
             return before.model_copy(update={"sent": sent, "resume": resume, "changed_ms": self.clock.now_ms()})
+
+        await self.bucket.change(_key(order), write)
+
+    async def stepped_aside(self, order: ExportDeliver) -> None:
+        """Record that no less exact file is on its way any more: a more exact one waits for that."""
+
+        def write(before: ExportRecord | None) -> ExportRecord | None:
+            if before is None or not before.overtakes or before.accuracy == order.accuracy:
+                return None
+            return before.model_copy(update={"overtakes": False})
 
         await self.bucket.change(_key(order), write)
 

@@ -188,6 +188,7 @@ class ExportRecord(Record):
     sent: int = Field(0, ge=0, description="Bytes that the destination has taken, as of the last time it was told")
     resume: str = Field("", max_length=4096, description="The adapter's own note for the next try of this accuracy")
     left: str = Field("", max_length=4096, description="The note of a less exact file that this one overtook")
+    overtakes: bool = Field(False, description="Whether a less exact file was on its way when this one began")
     changed_ms: Millis
 
 

@@ -5,12 +5,33 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
 import certifi
 
 NAME = "reelay-root-"
+MEMORY = Path("/dev/shm")
+ROOM = 8 << 30  # bytes; a whole run has some 4 GB at a time
+
+
+def work_in_memory() -> None:
+    """Let temporary files lie in memory, where there is room: a run writes 30 GB, and a busy disk may take minutes.
+
+    Where TMPDIR is set, they lie there. The process that began removes them, and those of runs that were killed.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    for left in MEMORY.glob("reelay-tests-*"):
+        if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    if shutil.disk_usage(MEMORY).free < ROOM:
+        return
+    folder = MEMORY / f"reelay-tests-{os.getpid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def trust_one_root() -> None:

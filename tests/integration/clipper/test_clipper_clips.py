@@ -60,7 +60,7 @@ async def test_fast_then_exact_then_finished(nats: NatsServer, tmp_path: Path, f
         async with serving(at):
             ended = await at.ended(order.clip)
             await until(lambda: idle(at.js, "clipper-delivered"))
-        file = check(at, ended, frames(1, Fraction(9, 2)))
+        file = await check(at, ended, frames(1, Fraction(9, 2)))
         assert (file.in_point, file.out_point, file.method) == (1, Fraction(9, 2), "smart")
         assert ended.gaps == ()
         assert await at.told(order.clip) == [
@@ -106,7 +106,7 @@ async def test_every_message_twice(nats: NatsServer, tmp_path: Path, first: Reco
         order = at.order(1, 2, clock="wall")
         await send(at.js, order, times=2)
         ended = await at.ended(order.clip)
-        check(at, ended, frames(1, 2))
+        await check(at, ended, frames(1, 2))
         sequences = {"clipper-create": await send(at.js, order, times=2)}
         sequences["clipper-refine"] = await send(at.js, ClipRefine(account=ACCOUNT, clip=order.clip), times=2)
         for accuracy in ("frame", "segment"):
@@ -132,7 +132,7 @@ async def test_a_gap_across_two_sessions_is_told_and_never_padded(
         order = at.order(5, 10)
         await send(at.js, order)
         ended = await at.ended(order.clip)
-        check(at, ended, frames(5, 6) + frames(9, 10))
+        await check(at, ended, frames(5, 6) + frames(9, 10))
         assert [(gap.start, gap.duration) for gap in ended.gaps] == [(6, 3)]
 
 
@@ -150,7 +150,7 @@ async def test_what_was_not_recorded(nats: NatsServer, tmp_path: Path, first: Re
         )
         for order in (nothing, lost, never, good):
             await send(at.js, order)
-        check(at, await at.ended(good.clip), frames(4, 5))
+        await check(at, await at.ended(good.clip), frames(4, 5))
         for order, reason in ((nothing, "nothing was recorded"), (lost, "has been lost"), (never, "nothing was")):
             ended = await at.ended(order.clip)
             assert ended.state == "failed"
@@ -204,7 +204,7 @@ async def test_what_was_lost_is_a_gap(
         await send(at.js, order)
         ended = await at.ended(order.clip)
         lost = (max(2 * where, 1), min(2 * where + 2, 5))
-        check(at, ended, [n for n in frames(1, 5) if n not in frames(*lost)])
+        await check(at, ended, [n for n in frames(1, 5) if n not in frames(*lost)])
         assert [(gap.start, gap.duration) for gap in ended.gaps if gap.track == "all"] == [(lost[0], lost[1] - lost[0])]
 
 
@@ -226,7 +226,7 @@ async def test_at_the_live_edge_what_still_comes_is_waited_for(
         await until(fast)
         assert play(at.store.path(f"clips/{ACCOUNT}/{order.clip}/segment.mp4")).numbers == frames(0, 4)
         await at.announce(segments[2:])
-        check(at, await at.ended(order.clip), frames(1, 5))
+        await check(at, await at.ended(order.clip), frames(1, 5))
 
 
 async def test_a_clip_that_may_wait_is_taken_up_when_its_end_has_come(
@@ -248,7 +248,7 @@ async def test_a_clip_that_may_wait_is_taken_up_when_its_end_has_come(
 
         await until(waits)
         await at.announce(segments[1:])
-        check(at, await at.ended(order.clip), frames(0, 3))
+        await check(at, await at.ended(order.clip), frames(0, 3))
         assert (await at.told(order.clip))[:2] == ["waiting", "processing"]
 
 
@@ -288,7 +288,7 @@ async def test_cancelled_before_it_is_taken_up_while_it_waits_and_after(
             sequence = await cancel(at, late.clip)
             await until(lambda: idle(at.js, "clipper-cancel", sequence))
             assert await at.record(late.clip) == ended
-            check(at, ended, frames(1, 2))
+            await check(at, ended, frames(1, 2))
 
 
 async def test_cancelled_while_it_is_cut(
@@ -324,7 +324,7 @@ async def test_cancelled_while_it_is_cut(
         monkeypatch.undo()
         other = at.order(2, 3)  # the lane is free again
         await send(at.js, other)
-        check(at, await at.ended(other.clip), frames(2, 3))
+        await check(at, await at.ended(other.clip), frames(2, 3))
 
 
 async def test_killed_in_the_middle_of_both_cuts(nats: NatsServer, tmp_path: Path, first: Recording) -> None:
@@ -341,6 +341,6 @@ async def test_killed_in_the_middle_of_both_cuts(nats: NatsServer, tmp_path: Pat
         with child(at.settings, tmp_path / "log", "tests.support.clipper_child", str(tmp_path)):
             async with serving(at, "exporter"):
                 ended = await at.ended(order.clip)
-        check(at, ended, frames(1, 4))
+        await check(at, ended, frames(1, 4))
         for lane in lanes:
             await apply(at.js, lane, timedelta(seconds=30))

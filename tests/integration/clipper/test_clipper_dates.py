@@ -72,7 +72,7 @@ async def test_what_lies_recorded_is_cut(
         order = _order(at, asked, now)
         await send(at.js, order)
         ended = await at.ended(order.clip)
-        check(at, ended, numbers)
+        await check(at, ended, numbers)
         assert ended.gaps == ()
 
 

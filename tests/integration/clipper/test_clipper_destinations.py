@@ -81,7 +81,7 @@ async def test_all_get_the_exact_file(nats: NatsServer, tmp_path: Path, first: R
         order = order_to(at, "file:///games/", "file:///goal.mp4")
         await send(at.js, order, times=2)
         ended = await at.ended(order.clip)
-        check(at, ended, frames(1, 4))
+        await check(at, ended, frames(1, 4))
         for path in (out / f"games/{order.clip}.mp4", out / "goal.mp4"):
             assert path.read_bytes() == at.file(order.clip).read_bytes()
         assert [line.location for line in ended.deliveries[1:]] == [

@@ -112,7 +112,7 @@ async def test_a_clip_comes_out_clear_and_leaves_the_recording_encrypted(at: Des
     async with serving(at):
         await send(at.js, order)
         record = await at.ended(order.clip)
-        file = check(at, record, list(range(30, 150)))
+        file = await check(at, record, list(range(30, 150)))
     assert file.method == "smart"
     secrets = secrets_of(clear)
     assert shows(at.store.path(file.key).read_bytes(), secrets)

@@ -87,7 +87,7 @@ async def test_500_clips_at_once(nats: NatsServer, tmp_path: Path, film: Recordi
             window = order.selection
             assert window.start is not None
             assert window.end is not None
-            check(at, ended[order.clip], frames(window.start, window.end))
+            await check(at, ended[order.clip], frames(window.start, window.end))
         await once_each_and_fast_first(at, clips)
 
 

@@ -82,7 +82,7 @@ async def test_it_waits_for_its_job_and_is_made_once(nats: NatsServer, tmp_path:
             await enters(at, "finished")
             await send(at.js, settled(order, 1, 3), times=2)
             await send(at.js, order.model_copy(update={"due_ms": 1}))  # the first command, again, late
-            check(at, await at.ended(order.clip), frames(1, 3))
+            await check(at, await at.ended(order.clip), frames(1, 3))
         told = await at.told(order.clip)
         assert told[0] == "waiting_finish_live"
         assert [told.count(state) for state in ("processing", "finished", "clips.frame_accurate.ready")] == [1, 1, 1]
@@ -97,7 +97,7 @@ async def test_the_range_may_come_before_the_order(nats: NatsServer, tmp_path: P
         order = ordered(at, 0, 0)
         await send(at.js, settled(order, 2, 4))
         await send(at.js, order)
-        check(at, await at.ended(order.clip), frames(2, 4))
+        await check(at, await at.ended(order.clip), frames(2, 4))
         assert "waiting_finish_live" not in await at.told(order.clip)
 
 
@@ -142,7 +142,7 @@ async def test_a_cancelled_job_drops_what_was_not_begun(
             assert ended.error == "its live job was cancelled before the clip was begun"
             assert (await at.told(order.clip))[-1] == "cancelled"
         await at.publishing(segments, ended=True)
-        check(at, await at.ended(begun.clip), frames(1, 2))
+        await check(at, await at.ended(begun.clip), frames(1, 2))
 
 
 async def test_its_client_may_cancel_it(nats: NatsServer, tmp_path: Path) -> None:

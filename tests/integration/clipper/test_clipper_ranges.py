@@ -124,7 +124,7 @@ async def test_a_clip_holds_its_range_until_it_is_cut_exactly_and_not_while_it_i
         assert sent.state == "processing", "nobody has taken it to its destination yet"
     at.store.delete(segments[0].key)  # an export reads the clip's own file
     async with serving(at):
-        check(at, await at.ended(order.clip), frames(1, 5))
+        await check(at, await at.ended(order.clip), frames(1, 5))
         for times in (order, ClipDelete(account=ACCOUNT, clip=order.clip, at_ms=0)):
             await send(at.js, times, times=2)
         await until(lambda: gone(at, order.clip))

@@ -94,7 +94,7 @@ async def test_a_clip_whose_end_is_on_its_way_delays_no_other_and_ends_when_it_i
             found = await at.record(other.clip)
             return found if found and found.state == "finished" else None
 
-        check(at, await until(finished), frames(1, 2))
+        await check(at, await until(finished), frames(1, 2))
         assert (await made(at, hopeful.clip)).state == "processing"
         await send(at.js, ClipCancel(account=ACCOUNT, clip=hopeful.clip, at_ms=SystemClock().now_ms()))
         ended = await at.ended(hopeful.clip)
@@ -122,7 +122,7 @@ async def test_an_out_point_among_pictures_still_to_be_shown_waits_for_their_sou
         await at.announce(segments[2:])
         for number, order in enumerate(orders):
             ended = await at.ended(order.clip)
-            check(at, ended, frames(1, 4)[: 90 - number])
+            await check(at, ended, frames(1, 4)[: 90 - number])
             assert gaps(ended) == []
             heard = len(play(at.file(order.clip)).sound)
             assert abs(heard - (90 - number) * AUDIO_RATE // RATE) <= 1
@@ -152,7 +152,7 @@ async def test_a_clip_is_whole_or_says_what_it_lacks_when_the_log_was_behind(
         else:
             monkeypatch.setattr(source, "LATEST", timedelta(seconds=1))
         ended = await at.ended(order.clip)
-        check(at, ended, frames(1, 6 if then == "the rest comes" else 4))
+        await check(at, ended, frames(1, 6 if then == "the rest comes" else 4))
         named = then in {"the encoder leaves", "nothing more is heard"}
         assert gaps(ended) == ([(4, 2)] if named else []), "a range beyond the event's end is not missing"
 
@@ -183,7 +183,7 @@ async def test_a_waiting_clip_is_taken_up_when_its_job_ends(
         assert await waits(order.clip), "the encoder may come back"
         await enters(at, state, 3)
         ended = await at.ended(order.clip)
-        assert check(at, ended, frames(4, 6)).out_point == 6
+        assert (await check(at, ended, frames(4, 6))).out_point == 6
         assert gaps(ended) == []
         never = await at.ended(beyond.clip)
         assert (never.state, "nothing was recorded" in never.error) == ("failed", True)
@@ -202,7 +202,7 @@ async def test_a_clip_that_does_not_wait_holds_nothing_from_after_its_request(
             order = at.order(1, 6, live=live, requested_ms=at.begun_ms + 3000)
             await send(at.js, order)
             ended = await at.ended(order.clip)
-            check(at, ended, frames(1, 3 + AHEAD))
+            await check(at, ended, frames(1, 3 + AHEAD))
             assert gaps(ended) == []
 
 
@@ -214,7 +214,7 @@ async def test_what_is_missing_before_the_first_segment_is_named(
         order = at.order(1, 5)
         await send(at.js, order)
         ended = await at.ended(order.clip)
-        check(at, ended, frames(2, 5))
+        await check(at, ended, frames(2, 5))
         assert gaps(ended) == [(1, 1)]
 
 
@@ -235,7 +235,7 @@ async def test_long_gops_are_read_from_their_keyframe_on(
         for order in orders:
             ended = await at.ended(order.clip)
             start, end = order.selection.start, order.selection.end
-            file = check(at, ended, list(range(-(-start * 30 // 1), -(-end * 30 // 1))))
+            file = await check(at, ended, list(range(-(-start * 30 // 1), -(-end * 30 // 1))))
             assert (gaps(ended), file.accuracy) == ([], "frame")
 
 
@@ -270,7 +270,7 @@ async def test_segments_deleted_under_a_cut(
         ended = await at.ended(order.clip)
         assert done.is_set()
         assert await letter(at.js, "clipper-create", sequence) is None
-        check(at, ended, frames(2, 5))
+        await check(at, ended, frames(2, 5))
         assert gaps(ended) == [(1, 1)]
 
 
@@ -324,5 +324,5 @@ async def test_a_clip_over_a_damaged_hour_has_it_rebuilt_and_waits_for_it(
                 return
             async with running_archiver(nats.url, tmp_path, SystemClock()):
                 ended = await at.ended(order.clip)
-        check(at, ended, frames(1, 5))
+        await check(at, ended, frames(1, 5))
         assert ended.gaps == ()

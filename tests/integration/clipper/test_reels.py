@@ -85,7 +85,7 @@ async def test_ranges_of_two_jobs_each_message_twice(at: Desk, first: Recording,
         await send(at.js, order, times=2)
         ended = await at.ended(order.clip)
     numbers = [*range(300, 360), *frames(Fraction(1, 2), 2), *frames(1, Fraction(5, 2)), *range(300, 360)]
-    file = check(at, ended, numbers)
+    file = await check(at, ended, numbers)
     assert (file.method, file.duration, ended.gaps) == ("smart", 7, ())
     assert [(one.in_point, one.out_point, one.frames) for one in file.ranges] == [
         (1, 3, 60), (Fraction(1, 2), 2, 45), (1, Fraction(5, 2), 45), (1, 3, 60),
@@ -105,7 +105,7 @@ async def test_a_range_over_a_gap_and_ranges_of_other_codecs(
         await send(at.js, order)
         ended = await at.ended(order.clip)
     numbers = [*range(630, 660), *frames(5, 6), *frames(9, 10), *range(690, 720), *frames(9, 10)]
-    file = check(at, ended, numbers)
+    file = await check(at, ended, numbers)
     assert "differ" in file.reason
     assert [(gap.range, gap.start, gap.duration) for gap in ended.gaps] == [(1, 6, 3)]
 
@@ -123,7 +123,7 @@ async def test_a_range_of_which_nothing_is_left_is_a_gap_and_all_of_them_are_a_f
         for order in (some, nothing):
             await send(at.js, order)
         ended, failed = await at.ended(some.clip), await at.ended(nothing.clip)
-    file = check(at, ended, [*frames(1, 2), *frames(4, 5)])
+    file = await check(at, ended, [*frames(1, 2), *frames(4, 5)])
     assert [one.duration for one in file.ranges] == [0, 1, 0, 0, 1]
     assert [(gap.range, gap.start, gap.duration) for gap in ended.gaps if gap.track == "all"] == [
         (0, 0, 4), (1, 2, 1), (2, Fraction(5, 2), 1), (3, 50, 10),
@@ -177,7 +177,7 @@ async def test_a_reel_goes_on_when_the_job_that_it_waits_for_ends(at: Desk, firs
             ),
         )
         ended = await at.ended(order.clip)
-    check(at, ended, [*frames(4, 6), *frames(1, 2)])
+    await check(at, ended, [*frames(4, 6), *frames(1, 2)])
 
 
 async def test_a_cancelled_job_takes_no_reel_whose_range_of_it_lies_in_the_past(at: Desk, first: Recording) -> None:
@@ -200,7 +200,7 @@ async def test_a_cancelled_job_takes_no_reel_whose_range_of_it_lies_in_the_past(
             told = {"account": ACCOUNT, "event": job.event, "state": state, "previous": "processing"}
             await send(job.js, JobStateChanged.model_validate(told | {"revision": 2, "at_ms": 0}))
         ended = await at.ended(order.clip)
-    check(at, ended, [*frames(1, 2), *frames(4, 6)])
+    await check(at, ended, [*frames(1, 2), *frames(4, 6)])
 
 
 async def test_a_killed_clipper_makes_one_reel(at: Desk, first: Recording, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ async def test_a_killed_clipper_makes_one_reel(at: Desk, first: Recording, tmp_p
     assert len(await held(at)) == 2
     with child(at.settings, tmp_path / "log", "tests.support.clipper_child", str(tmp_path)):
         async with serving(at, "exporter"):
-            check(at, await at.ended(order.clip), [*frames(4, 5), *frames(1, 3)])
+            await check(at, await at.ended(order.clip), [*frames(4, 5), *frames(1, 3)])
     for lane in ("clipper-create", "clipper-refine"):
         await apply(at.js, lane, timedelta(seconds=30))
     assert (await at.told(order.clip)).count("finished") == 1

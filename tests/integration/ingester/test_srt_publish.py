@@ -39,9 +39,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Ingest]:
+def listening() -> Iterator[Ingest]:
     with ingest(STREAMS, SrtLimits(refusals=1000)) as server:
         yield server
+
+
+@pytest.fixture
+def running(listening: Ingest) -> Ingest:
+    """The listener, which no longer has what an earlier test published under the same names."""
+    listening.received.clear()
+    return listening
 
 
 def call(

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from shared.runtime.priority import stay_ordinary
 from tests.support.nats import NatsServer, nats_server
-from tests.support.surroundings import spare_go_servers, trust_one_root, work_in_memory
+from tests.support.surroundings import trust_one_root
 
 settings.register_profile("reelay", deadline=None)  # a slow machine is no fault
 settings.load_profile("reelay")
-work_in_memory()
+stay_ordinary()  # tests run AV1 encoders, here and in processes that they start
 trust_one_root()
-spare_go_servers()
 
 
 def pytest_sessionstart() -> None:

@@ -28,6 +28,7 @@ from shared.broker.streams import consumers_of
 from shared.runtime.clock import BrokerClock, Clock, SystemClock
 from shared.runtime.health import health_server
 from shared.runtime.logging import configure_logging, get_logger
+from shared.runtime.priority import stay_ordinary
 from shared.runtime.readiness import NotingJetStream, WriteProbe, Writes, notes_on
 from shared.runtime.settings import Settings, setting_of
 from shared.runtime.tasks import beside
@@ -250,6 +251,7 @@ def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMake
 
 def main(name: str, build: Callable[[Service], None], make_loop: LoopMaker | None = None) -> None:
     """Run a service and end the process with its exit code, without the interpreter's slow finalization."""
+    stay_ordinary()
     code = run_service(name, build, make_loop)
     sys.stdout.flush()
     sys.stderr.flush()

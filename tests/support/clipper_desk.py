@@ -162,11 +162,15 @@ class Desk:
         return found
 
     async def told(self, clip: str) -> list[str]:
-        """Return what was published about a clip, in order: states by their names, other events by their channels."""
+        """Return what was published about a clip, in order: states by their names, other events by their channels.
+
+        How far it was is left out: it is told of what takes long alone, and so on a busy machine of anything.
+        """
         said = await read_all(self.js, "EVENTS", f"clips.*.{ACCOUNT}.{clip}")
         said += await read_all(self.js, "EVENTS", f"clips.*.*.{ACCOUNT}.{clip}")
         said.sort(key=lambda event: (event[1]["at_ms"], event[1].get("revision", 99)))
-        return [body["state"] if channel == "clips.state_changed" else channel for channel, body in said]
+        names = (body["state"] if channel == "clips.state_changed" else channel for channel, body in said)
+        return [name for name in names if name != "clips.progressed"]
 
     def file(self, clip: str) -> Path:
         return self.settings.library_dir / ACCOUNT / f"{clip}.mp4"

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from nats.js import JetStreamContext
 
@@ -50,12 +51,12 @@ class Desk:
         """Return a desk for another event at the same ingester."""
         return replace(self, event=new_id(), key=new_id())
 
-    async def job(self, state: JobState = "standby") -> None:
+    async def job(self, state: JobState = "standby", **more: Any) -> None:
         self.keys.add(self.key)
         vault = Vault(SECRET.encode())
         record = JobRecord(
             account=ACCOUNT, event=self.event, state=state, created_ms=SystemClock().now_ms(), changed_ms=0,
-            stream_key=vault.encrypt(self.key, "stream-key"), passphrase=vault.encrypt(self.key, "passphrase"),
+            stream_key=vault.encrypt(self.key, "stream-key"), passphrase=vault.encrypt(self.key, "passphrase"), **more,
         )  # fmt: skip
         await Bucket(lambda: self.js, "events", JobRecord).change(f"{ACCOUNT}.{self.event}", lambda _: record)
         ingest = IngestKey(account=ACCOUNT, event=self.event)

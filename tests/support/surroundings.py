@@ -5,33 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 import certifi
 
 NAME = "reelay-root-"
-MEMORY = Path("/dev/shm")
-ROOM = 8 << 30  # bytes; a whole run has some 4 GB at a time
-
-
-def work_in_memory() -> None:
-    """Let temporary files lie in memory, where there is room: a run writes 30 GB, and a busy disk may take minutes.
-
-    Where TMPDIR is set, they lie there. The process that began removes them, and those of runs that were killed.
-    """
-    if "TMPDIR" in os.environ or not MEMORY.is_dir():
-        return
-    for left in MEMORY.glob("reelay-tests-*"):
-        if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
-            shutil.rmtree(left, ignore_errors=True)
-    if shutil.disk_usage(MEMORY).free < ROOM:
-        return
-    folder = MEMORY / f"reelay-tests-{os.getpid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def trust_one_root() -> None:
@@ -49,12 +28,3 @@ def trust_one_root() -> None:
         file.write(found.group())
     os.environ["SSL_CERT_FILE"] = file.name
     atexit.register(Path(file.name).unlink, missing_ok=True)
-
-
-def spare_go_servers() -> None:
-    """Let servers written in Go (nats-server, rclone, seaweedfs) collect no garbage below a gigabyte.
-
-    On a machine that stands still for a moment, the background sweep of Go 1.26 and newer may go round for ever and
-    take a core (golang/go, issue 75771); such a server answers nothing.
-    """
-    os.environ |= {"GOGC": "off", "GOMEMLIMIT": "1GiB"}

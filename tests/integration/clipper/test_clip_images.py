@@ -8,7 +8,7 @@ import threading
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
@@ -49,7 +49,12 @@ async def finished(at: Desk, *wishes: ImageWish, **more: Any) -> ClipRecord:
     ended = await at.ended(order.clip)
     assert (ended.state, ended.error) == ("finished", "")
     assert play(at.file(order.clip)).numbers == frames(1, 5)
-    return ended
+
+    async def drawn() -> ClipRecord | None:
+        record = await at.record(order.clip)
+        return record if record and all(image.state != "waiting" for image in record.images) else None
+
+    return cast("ClipRecord", await until(drawn))
 
 
 async def test_images_are_made_of_the_exact_file_and_go_with_the_clip(

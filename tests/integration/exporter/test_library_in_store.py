@@ -18,6 +18,7 @@ from services.exporter.deliver import Deliverer
 from services.exporter.destinations.library import LibraryMaker, Seen
 from services.exporter.destinations.library_store import StoreShelf
 from services.exporter.records import Exports
+from services.exporter.transfer import Pace
 from services.exporter.workshop import Workshop
 from services.gateway.native.library import routes as library_api
 from services.restreamer.model import SourceError
@@ -48,6 +49,8 @@ from tests.support.waiting import wait_until
 BUCKET = "reelay"
 FILM = Spec()
 SMALL = Limits(patience=timedelta(seconds=5), block=1 << 14, blocks=2)
+BLIND = timedelta(seconds=30)
+"""A look that a fast file's delivery never comes to."""
 
 
 @pytest.fixture(autouse=True)
@@ -157,9 +160,10 @@ async def test_whatever_two_exporters_do_the_exact_file_is_left(
     overtaken: list[str] = []
     fast, exact = order(store, export, "segment"), order(store, export, "frame")
 
-    def exporter(shelf: StoreShelf) -> Deliverer:
+    def exporter(shelf: StoreShelf, look: timedelta = FAST.look) -> Deliverer:
         workshop = Workshop({"library": LibraryMaker(shelf)}, credentials, service.vault)
-        return Deliverer(store, Exports(records, SystemClock()), workshop, service.outbox, SystemClock())
+        exports = Exports(records, SystemClock())
+        return Deliverer(store, exports, workshop, service.outbox, SystemClock(), pace=Pace(look=look))
 
     class Late(StoreShelf):
         """Copies the fast file when the exact one has been delivered."""
@@ -176,9 +180,9 @@ async def test_whatever_two_exporters_do_the_exact_file_is_left(
 
     if killed:
         with pytest.raises(KeyError):
-            await exporter(Late(store)).deliver(fast)
+            await exporter(Late(store), BLIND).deliver(fast)
         assert store.get(f"library/{ACCOUNT}/{export}.mp4") == f"segment of {export}".encode()
-    assert await exporter(Late(store)).deliver(fast) is None
+    assert await exporter(Late(store), BLIND).deliver(fast) is None
     assert store.get(f"library/{ACCOUNT}/{export}.mp4") == f"frame of {export}".encode()
     StoreShelf(store).remove(ACCOUNT, f"{export}.mp4")
     assert await exporter(StoreShelf(store)).deliver(fast) is None

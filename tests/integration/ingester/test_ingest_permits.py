@@ -53,13 +53,8 @@ class Gated:
     async def job(self, url: str | None = None) -> Desk:
         """Return a desk for a new job whose publishers are asked about."""
         one = self.at.next()
-        await one.job()
         sealed = seal_url(Vault(SECRET.encode()), url or self.backend.url("/pub?site=1"))
-
-        def asks(job: JobRecord | None) -> JobRecord | None:
-            return job.model_copy(update={"on_publish": sealed, "stream": "tv/one"}) if job else None
-
-        await Bucket(lambda: self.at.js, "events", JobRecord).change(f"{ACCOUNT}.{one.event}", asks)
+        await one.job(on_publish=sealed, stream="tv/one")
         return one
 
     def asked(self) -> list[dict[str, str]]:

@@ -122,7 +122,8 @@ async def test_the_codes_say_what_came_of_a_task(programme: Path, peer: Receiver
 
 
 def look_at(name: str, case: Case, said: list[tuple[str, str]]) -> None:
-    """All of it was told, and nothing else; the end is last."""
+    """All of it was told, and nothing else, but for what a busy machine adds; the end is last."""
+    said = [(msg, code) for msg, code in said if not msg.startswith("the source ")]
     assert len(said) == len(case.told), (name, said)
     for text, code in case.told:
         assert any(re.fullmatch(text, msg) and code == given for msg, given in said), (name, text, said)

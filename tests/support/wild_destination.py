@@ -25,6 +25,8 @@ class Place:
     parts: dict[str, bytearray] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    """What began and what took its name, in order."""
     refuses: int = 0
     """How many puts fail after their first piece."""
     final: bool = False
@@ -75,6 +77,7 @@ class Wild:
         done = place.parts.setdefault(self.part, bytearray())
         at = len(done)
         place.resumed.append(at)
+        place.steps.append(f"{self.order.accuracy} begins")
         while at < file.size:
             piece = await file.read(at, PIECE)
             done[at : at + len(piece)] = piece
@@ -88,6 +91,7 @@ class Wild:
             raise NotYet("the server works on the file", timedelta(milliseconds=10))
         place.die("rename")
         place.parts.pop(self.part, None)
+        place.steps.append(f"{self.order.accuracy} is there")
         place.files[self.name] = bytes(done)
         place.die("record")
         return f"wild://{self.name}"

@@ -43,6 +43,16 @@ def number(path: Path) -> int:
         return read_number(next(container.decode(video=0)).to_ndarray(format="gray"))
 
 
+async def drawn(at: Desk, clip: str) -> ClipRecord:
+    """Wait until a clip's images are made, or not to be made: that may come after its end. Return the record."""
+
+    async def over() -> ClipRecord | None:
+        record = await at.record(clip)
+        return record if record and all(image.state != "waiting" for image in record.images) else None
+
+    return cast("ClipRecord", await until(over))
+
+
 async def finished(at: Desk, *wishes: ImageWish, **more: Any) -> ClipRecord:
     order = at.order(1, 5, images=wishes, **more)
     await send(at.js, order)
@@ -50,11 +60,7 @@ async def finished(at: Desk, *wishes: ImageWish, **more: Any) -> ClipRecord:
     assert (ended.state, ended.error) == ("finished", "")
     assert play(at.file(order.clip)).numbers == frames(1, 5)
 
-    async def drawn() -> ClipRecord | None:
-        record = await at.record(order.clip)
-        return record if record and all(image.state != "waiting" for image in record.images) else None
-
-    return cast("ClipRecord", await until(drawn))
+    return await drawn(at, order.clip)
 
 
 async def test_images_are_made_of_the_exact_file_and_go_with_the_clip(
@@ -211,6 +217,6 @@ async def test_a_clip_of_one_frame_has_an_image(nats: NatsServer, tmp_path: Path
         await at.announce(at.session(recording))
         order = at.order(Fraction(1), Fraction(31, 30), images=(ImageWish(kind="poster"),))
         await send(at.js, order)
-        ended = await at.ended(order.clip)
-        assert ended.images[0].state == "ready"
+        await at.ended(order.clip)
+        assert (await drawn(at, order.clip)).images[0].state == "ready"
         assert number(at.store.path(f"clips/{ACCOUNT}/{order.clip}/poster.jpg")) == 30

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
@@ -22,6 +23,7 @@ from shared.store.reserve import Reserve
 
 DRAFT: Final = ".reelay-"
 DEEPEST: Final = 32
+CLOSING: Final = timedelta(seconds=5)
 LONGEST: Final = 255
 
 
@@ -39,9 +41,10 @@ class FolderDestination:
 
     async def put(self, file: SourceFile, transfer: Transfer) -> str:
         """Copy to a draft beside the final name, check it, and rename it; a later try goes on with the draft."""
-        async with self._drafted(resumes=transfer.resume == self.draft) as draft:
-            if transfer.resume != self.draft:
-                await transfer.keep(self.draft)
+        resumes = transfer.resume == self.draft
+        if not resumes:  # before there is one, so that none is left by a delivery that ends here
+            await transfer.keep(self.draft)
+        async with self._drafted(resumes=resumes) as draft:
             await self._copy(file, transfer, draft)
             # a slow disk takes its time to write what it has been given
             await patiently(lambda: draft.finish(self.parts[-1]), transfer, file.size)
@@ -98,18 +101,22 @@ class FolderDestination:
 
     @contextlib.asynccontextmanager
     async def _drafted(self, *, resumes: bool) -> AsyncIterator[Draft]:
-        """Have the draft; what a cancelled delivery's thread still does with it comes to its end first."""
+        """Have the draft; what a cancelled delivery's thread still does with it comes to its end first.
+
+        A disk that stands still is not waited for: then the draft is locked for a while yet.
+        """
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(None, self._opened, resumes)
         try:
             draft = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
+            await asyncio.wait({opening}, timeout=CLOSING.total_seconds())
             raise
         try:
             yield draft
         finally:
-            loop.run_in_executor(None, draft.close)
+            await asyncio.wait({loop.run_in_executor(None, draft.close)}, timeout=CLOSING.total_seconds())
 
     def _opened(self, resumes: bool) -> Draft:
         """Open and lock the draft, an empty one unless it `resumes`; NotYet while another delivery has it."""

@@ -179,6 +179,23 @@ async def test_two_at_once(root: Path, file: StoredFile) -> None:
     assert left(root) == ["a.mp4"]
 
 
+async def test_cancelled_at_any_step_and_discarded_at_once_leaves_nothing(root: Path, file: StoredFile) -> None:
+    to = made(root, "file:///a.mp4")
+    for steps in range(60):
+        told = Told()
+        task = asyncio.create_task(to.put(file, told))
+        for _ in range(steps):
+            await asyncio.sleep(0.0005)
+        if task.done():
+            break
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        if told.resume:
+            await to.discard(told)
+        assert left(root) in ([], ["a.mp4"]), steps
+
+
 async def test_cancelled_in_the_middle_leaves_the_draft_to_the_next(root: Path, file: StoredFile) -> None:
     reached, told = asyncio.Event(), Told()
 

@@ -44,14 +44,17 @@ class Cost(NamedTuple):
 def cost_of(command: Sequence[str | Path], fed: Sequence[Path] = ()) -> Cost:
     """Run a command, with files fed to its standard input, and measure it."""
     os.sync()  # it does not wait for what others wrote
-    began = time.perf_counter()
-    feeder = subprocess.Popen(["cat", *fed], stdout=subprocess.PIPE) if fed else None
-    process = subprocess.Popen(command, stdin=feeder.stdout if feeder else subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
-    if feeder:
-        feeder.wait()
-    assert os.waitstatus_to_exitcode(status) == 0, command
+    with tempfile.TemporaryFile() as words:
+        began = time.perf_counter()
+        feeder = subprocess.Popen(["cat", *fed], stdout=subprocess.PIPE) if fed else None
+        given = feeder.stdout if feeder else subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=given, stdout=words, stderr=words)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        if feeder:
+            feeder.wait()
+        words.seek(0)
+        assert os.waitstatus_to_exitcode(status) == 0, (command, words.read()[-2000:])
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -20,43 +19,30 @@ from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
 from shared.runtime.settings import Settings
 from shared.store.opening import open_store
-from tests.bench.common_media import Stream, flv
+from tests.bench.common_media import LOOP_MS, Stream, flv
+from tests.support.media_recording import SteppedClock, frames_of
+
+READ_SIZE = 65_536
 
 
-class MediaClock:
+class MediaClock(SteppedClock):
     """A clock that runs as fast as media is read, and reaches the present when all is read."""
 
     def __init__(self, seconds: int) -> None:
-        self._began_ms = SystemClock().now_ms() - seconds * 1000
-        self.media_ms = 0
-
-    def now_ms(self) -> int:
-        return self._began_ms + self.media_ms
-
-    def monotonic_ns(self) -> int:
-        return self.media_ms * 1_000_000
+        super().__init__()
+        self.ms, self.ns = SystemClock().now_ms() - seconds * 1000, 0
 
 
-class Past:
-    """FLV of a stream as a recorder's source; advances the clock."""
-
-    format = "flv"
-
-    def __init__(self, stream: Stream, seconds: int, clock: MediaClock) -> None:
-        self._pieces: Iterator[bytes] = flv(stream, seconds)
-        self._clock = clock
-        self._rate = seconds * 1000 / sum(map(len, flv(stream, 16))) * 16 / seconds  # ms per byte
-        self._read = 0
-        self._piece = memoryview(b"")
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._piece:
-            self._piece = memoryview(next(self._pieces, b""))
-        data = bytes(self._piece[:size])
-        self._piece = self._piece[size:]
-        self._read += len(data)
-        self._clock.media_ms = int(self._read * self._rate)
-        return data
+def past(stream: Stream, seconds: int, clock: MediaClock) -> Iterator[bytes | int]:
+    """Yield a stream's FLV as a recorder's source, with pauses that last as long as what was read."""
+    rate = LOOP_MS / sum(map(len, flv(stream, LOOP_MS // 1000)))  # ms a byte
+    began, read = clock.ms, 0
+    for piece in flv(stream, seconds):
+        for start in range(0, len(piece), READ_SIZE):
+            part = piece[start : start + READ_SIZE]
+            yield part
+            read += len(part)
+            yield int(read * rate) - (clock.ms - began)
 
 
 async def feed(folder: Path, nats_url: str, job: dict[str, Any], stream: Stream, seconds: int) -> None:
@@ -78,10 +64,8 @@ async def feed(folder: Path, nats_url: str, job: dict[str, Any], stream: Stream,
         async with leases.renewing():
             to = SessionFeed(session, records, service.outbox, store, clock)
             published = asyncio.create_task(to.run())
-            source, prefix = Past(stream, seconds, clock), to.prefix
-            await asyncio.to_thread(
-                record, source, to, lambda name: store.begin(f"{prefix}/{name}"), clock, threading.Event()
-            )
+            source, prefix = frames_of("flv", past(stream, seconds, clock), clock), to.prefix
+            await asyncio.to_thread(record, source, to, lambda name: store.begin(f"{prefix}/{name}"))
             to.ended("unpublished")
             await published
             await leases.release(session.account, session.event, session.session)

@@ -24,7 +24,6 @@ LONG_FUNCTIONS = {
 }
 LONG_TEST_FILES = {
     "tests/integration/gateway/test_gateway_cdnetworks.py": "one vendor's page, call by call",
-    "tests/integration/ingester/test_srt_limits.py": "one server, and all that callers may do to it",
 }
 LONG_TEST_FUNCTIONS = {
     "tests/support/hls_check.py read_media": "a playlist's tags, one after the other",

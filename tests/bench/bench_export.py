@@ -72,7 +72,12 @@ def cut(folder: Path, start: Fraction, end: Fraction, out: Path) -> None:
 
 
 def ours(folder: Path, start: Fraction, end: Fraction, out: Path) -> list[str | Path]:
-    return [sys.executable, "-m", "tests.bench.bench_export", "--cut", folder, str(start), str(end), out]
+    """Return the command that cuts as a service does: with its allocator, without rich, which images do not have."""
+    from services.cli.stack import ALLOCATOR  # noqa: PLC0415  its modules are none of what is measured
+
+    program = "import sys; sys.modules['rich'] = None; from tests.bench.bench_export import main; main()"
+    command = [sys.executable, "-c", program, "--cut", folder, str(start), str(end), out]
+    return ["env", *(f"{name}={value}" for name, value in ALLOCATOR.items()), *command]
 
 
 def export_rows(folder: Path, out: Path, runs: int) -> list[list[object]]:

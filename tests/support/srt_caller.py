@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Final, Self
 
 from shared.srt.caller import CallOptions, prepare
-from shared.srt.constants import LIVE_PAYLOAD, Option
-from shared.srt.errors import SrtError
+from shared.srt.constants import LIVE_PAYLOAD, Option, Reject
+from shared.srt.errors import SrtError, SrtRefused
 from shared.srt.library import load
 from shared.srt.sockets import SrtSocket
 from shared.srt.stats import SrtStats
@@ -60,3 +60,21 @@ class SrtCaller:
     def __exit__(self, *_: object) -> None:
         """Disconnect."""
         self.close()
+
+
+def call(
+    port: int, streamid: str = "cam", passphrase: str | None = None, latency: timedelta = timedelta(milliseconds=120)
+) -> SrtCaller:
+    """Call a listener on loopback, with the patience that a busy machine needs."""
+    wait = timedelta(seconds=20)
+    options = CallOptions(streamid=streamid, passphrase=passphrase, connect_timeout=wait, latency=latency)
+    return SrtCaller("127.0.0.1", port, options)
+
+
+def refused(port: int, streamid: str, passphrase: str | None = None) -> Reject:
+    """Call in vain; return the reason."""
+    try:
+        call(port, streamid, passphrase).close()
+    except SrtRefused as error:
+        return Reject(error.reason)
+    raise AssertionError(f"{streamid} was let in")

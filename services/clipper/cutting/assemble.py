@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from services.clipper.cutting.columns import joined, taken
 from services.clipper.cutting.plan import ClipSpan
 from services.clipper.movie.movie import Edit, MovieTrack
 from shared.media.model import Bools, Int64s, SampleTable
@@ -39,10 +40,10 @@ class VideoPart:
 def copied_part(span: ClipSpan, rows: Int64s, entry: int = 0) -> VideoPart:
     """Return recorded frames as a part, unchanged."""
     table = span.video.table
+    size, offset, source = (taken(column, rows) for column in (table.size, table.offset, table.source))
     return VideoPart(
-        "copy", span, span.video.at[rows], table.sync[rows], table.size[rows], table.offset[rows], table.source[rows],
-        table.files, entry,
-    )  # fmt: skip
+        "copy", span, taken(span.video.at, rows), taken(table.sync, rows), size, offset, source, table.files, entry
+    )
 
 
 def steady_rate(spans: Sequence[ClipSpan]) -> Fraction | None:
@@ -72,16 +73,16 @@ def video_track(
         dts,
         shown,
         durations,
-        np.concatenate([part.size for part in parts]),
-        np.concatenate([part.sync for part in parts]),
-        np.concatenate([part.offset for part in parts]),
+        joined([part.size for part in parts]),
+        joined([part.sync for part in parts]),
+        joined([part.offset for part in parts]),
         sources,
         files,
     )
-    entry = np.concatenate([np.full(len(part.at), part.entry, np.int64) for part in parts])
+    entry = joined([np.full(len(part.at), part.entry, np.int64) for part in parts]) if extra_entries else None
     config = replace(config, track_id=VIDEO_TRACK, timescale=timescale)
     edits = (Edit(int(order[0]), length),)
-    return MovieTrack(config, table, extra_entries, entry if extra_entries else None, edits)
+    return MovieTrack(config, table, extra_entries, entry, edits)
 
 
 def _shown_times(parts: Sequence[VideoPart], spans: Sequence[ClipSpan]) -> tuple[int, Int64s, int]:
@@ -98,7 +99,7 @@ def _shown_times(parts: Sequence[VideoPart], spans: Sequence[ClipSpan]) -> tuple
             shown += _placed(span, mine, clip_time if shown else Fraction(0), clip_time, timescale)
         clip_time += span.end - span.start
     video = parts[0].span.video
-    return timescale, np.concatenate(shown), max(round(video.typical * video.unit * timescale), 1)
+    return timescale, joined(shown), max(round(video.typical * video.unit * timescale), 1)
 
 
 def _placed(
@@ -118,6 +119,6 @@ def merge_files(parts: Sequence[tuple[tuple[Path, ...], Int64s]]) -> tuple[tuple
     index: dict[Path, int] = {}
     sources = []
     for files, source in parts:
-        known = np.array([index.setdefault(path, len(index)) for path in files], np.int64)
-        sources.append(known[source])
-    return tuple(index), np.concatenate(sources)
+        known = [index.setdefault(path, len(index)) for path in files]
+        sources.append(source if known == list(range(len(files))) else np.array(known, np.int64)[source])
+    return tuple(index), joined(sources)

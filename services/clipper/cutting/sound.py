@@ -10,6 +10,7 @@ import numpy as np
 
 from services.clipper.cutting.assemble import AUDIO_TRACK, merge_files
 from services.clipper.cutting.audio import AudioPart, lay_audio
+from services.clipper.cutting.columns import joined, taken
 from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.resound import can_encode, encode_sound
 from services.clipper.cutting.samples import Spool
@@ -82,12 +83,11 @@ def _make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event, *, joined:
 def _track(parts: Sequence[AudioPart], spool: Spool) -> MovieTrack:
     """Join the parts to a track; packets keep their times, so a packet before a join may last longer or shorter."""
     config = parts[0].audio.config
-    at = np.concatenate([part.at for part in parts])
-    lengths = np.concatenate([part.audio.table.duration[part.rows] for part in parts])
-    sizes = np.concatenate([part.audio.table.size[part.rows] for part in parts])
-    offsets = np.concatenate([part.audio.table.offset[part.rows] for part in parts])
-    files, sources = merge_files([(p.audio.table.files, p.audio.table.source[p.rows]) for p in parts])
-    usual = int(np.median(lengths))
+    at = joined([part.at for part in parts])
+    sizes = joined([taken(part.audio.table.size, part.rows) for part in parts])
+    offsets = joined([taken(part.audio.table.offset, part.rows) for part in parts])
+    files, sources = merge_files([(p.audio.table.files, taken(p.audio.table.source, p.rows)) for p in parts])
+    usual = int(np.median(joined([taken(part.audio.table.duration, part.rows) for part in parts])))
     holes = _holes(at, usual)
     payload = silent_packet(config, usual) if len(holes) else None
     if payload is not None:

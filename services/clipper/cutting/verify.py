@@ -22,19 +22,21 @@ def verify_clip(result: CutResult, plan: CutPlan, stop: Event | None = None) -> 
     around every seam, at the start and at the end are also decoded, and encoded ones are compared with the
     recording's; of each sound track, the start is decoded. The work does not grow with the length of the clip.
     """
-    _check_tables(result, plan, stop or Event())
+    video = _check_tables(result)
+    if result.exact and video is not None:
+        check_pictures(result, plan.exact, video, stop or Event())
     if result.exact and result.packets:
         check_sound(result)
 
 
-def _check_tables(result: CutResult, plan: CutPlan, stop: Event) -> None:
+def _check_tables(result: CutResult) -> TrackLayout | None:
+    """Check all tracks' tables, and return the pictures': those of hours of sound are megabytes."""
     tracks = read_layout(result.path)
     video = next((track for track in tracks if track.kind == "vide"), None)
     _check_tracks(result, tracks)
     if video is not None:
         _check_video(result, video)
-        if result.exact:
-            check_pictures(result, plan.exact, video, stop)
+    return video
 
 
 def _check_tracks(result: CutResult, tracks: Sequence[TrackLayout]) -> None:

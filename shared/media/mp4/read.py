@@ -39,11 +39,13 @@ class _Layout(NamedTuple):
     duration: int
     size: int
     sample_flags: int
-    first: int | None
 
 
 class _Run(NamedTuple):
+    """Samples of one trun; `first`: the flags of the first one, -1 where it has those of its row."""
+
     layout: _Layout
+    first: int
     source: int
     dts: int
     offset: int
@@ -143,7 +145,7 @@ def _run(
     """Read a trun whose first sample decodes at `dts`."""
     flags, count = unpack("II", moof, trun.body, trun.end)
     at = trun.body + 8
-    first = None
+    first = -1
     if flags & 0x1:
         offset = base + unpack("i", moof, at, trun.end)[0]
         at += 4
@@ -155,7 +157,8 @@ def _run(
     width = 4 * sum(1 for flag in ROW_FIELDS if flags & flag)
     if at + width * count > trun.end or count > MAX_MOOF:
         raise Mp4Error("trun is cut short")
-    return _Run(_Layout(flags & 0xF00, *defaults, first), source, dts, offset, count, moof[at : at + width * count])
+    rows = moof[at : at + width * count]
+    return _Run(_Layout(flags & 0xF00, *defaults), first, source, dts, offset, count, rows)
 
 
 def _column(rows: npt.NDArray[np.uint32], flags: int, field: int, default: int) -> Int64s:
@@ -188,26 +191,36 @@ def _restart(values: Int64s, counts: Int64s, firsts: Int64s) -> Int64s:
 def _table(runs: list[_Run], files: tuple[Path, ...], limits: Int64s) -> SampleTable:
     """Join runs of one track, in order, into one table."""
     runs = [r for r in runs if r.samples]
-    groups = [_group(layout, list(same)) for layout, same in groupby(runs, key=lambda r: r.layout)]
-    if not groups:
-        groups = [np.zeros((7, 0), np.int64)]
-    dts, pts, duration, size, sync, offset, source = np.concatenate(groups, axis=1)
-    if np.any(offset < 0) or np.any(offset + size > limits[source]):
+    groups = [_group(layout, list(same), files) for layout, same in groupby(runs, key=lambda r: r.layout)]
+    table = groups[0] if len(groups) == 1 else _joined(groups, files)
+    if np.any(table.offset < 0) or np.any(table.offset + table.size > limits[table.source]):
         raise Mp4Error("a sample lies outside its file")
-    return SampleTable(dts, pts, duration, size, sync.astype(np.bool_), offset, source, files)
+    return table
 
 
-def _group(layout: _Layout, runs: list[_Run]) -> Int64s:
-    """Return the seven columns of runs of one layout."""
+def _joined(groups: Sequence[SampleTable], files: tuple[Path, ...]) -> SampleTable:
+    nothing = np.zeros(0, np.int64)
+    dts, pts, duration, size, offset, source = (
+        np.concatenate([nothing, *(getattr(group, name) for group in groups)])
+        for name in ("dts", "pts", "duration", "size", "offset", "source")
+    )
+    sync = np.concatenate([np.zeros(0, np.bool_), *(group.sync for group in groups)])
+    return SampleTable(dts, pts, duration, size, sync, offset, source, files)
+
+
+def _group(layout: _Layout, runs: list[_Run], files: tuple[Path, ...]) -> SampleTable:
+    """Return the samples of runs of one layout; of hours, no column is made twice."""
     rows = _rows(runs)
     counts = np.array([r.samples for r in runs], np.int64)
     duration = _column(rows, layout.flags, ROW_DURATION, layout.duration)
     size = _column(rows, layout.flags, ROW_SIZE, layout.size)
     flags = _column(rows, layout.flags, ROW_FLAGS, layout.sample_flags)
-    dts = _restart(duration, counts, np.array([r.dts for r in runs], np.int64))
+    firsts = np.array([r.first for r in runs], np.int64)
+    flags[(np.cumsum(counts) - counts)[firsts >= 0]] = firsts[firsts >= 0]
+    sync = (flags & NON_SYNC_BIT) == 0
+    dts = pts = _restart(duration, counts, np.array([r.dts for r in runs], np.int64))
     offset = _restart(size, counts, np.array([r.offset for r in runs], np.int64))
-    if layout.first is not None:
-        flags[np.cumsum(counts) - counts] = layout.first
-    cts = _column(rows, layout.flags, ROW_CTS, 0).astype(np.uint32).view(np.int32).astype(np.int64)
+    if layout.flags & ROW_CTS:
+        pts = dts + _column(rows, layout.flags, ROW_CTS, 0).astype(np.uint32).view(np.int32)
     source = np.repeat(np.array([r.source for r in runs], np.int64), counts)
-    return np.stack((dts, dts + cts, duration, size, (flags & NON_SYNC_BIT) == 0, offset, source))
+    return SampleTable(dts, pts, duration, size, sync, offset, source, files)

@@ -15,7 +15,7 @@ from shared.srt.caller import CallOptions
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
 from shared.store import StoreFull
-from tests.support.srt_caller import SrtCaller
+from tests.support.srt_caller import SrtCaller, call
 from tests.support.srt_ingest import (
     HANG_UP,
     PASSPHRASE,
@@ -49,14 +49,6 @@ def running(listening: Ingest) -> Ingest:
     """The listener, which no longer has what an earlier test published under the same names."""
     listening.received.clear()
     return listening
-
-
-def call(
-    port: int, streamid: str, passphrase: str | None = None, latency: timedelta = timedelta(milliseconds=120)
-) -> SrtCaller:
-    wait = timedelta(seconds=20)
-    options = CallOptions(streamid=streamid, passphrase=passphrase, connect_timeout=wait, latency=latency)
-    return SrtCaller("127.0.0.1", port, options)
 
 
 def send_all(port: int, data: bytes, streamid: str, passphrase: str | None = None) -> None:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from services.clipper.images.moments import Moments
 from services.clipper.removal import Removal
 from services.clipper.work import ClipWork
-from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipPicture, ClipRefine
+from shared.messages.clips import (
+    ClipCancel,
+    ClipCopyLong,
+    ClipCreate,
+    ClipDelete,
+    ClipMessage,
+    ClipPicture,
+    ClipRefine,
+    ClipRefineLong,
+)
 from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportStarted
 from shared.messages.live import JobStateChanged
 from shared.messages.pictures import RecordingPicture
@@ -28,6 +37,14 @@ class Handlers:
     async def refine(self, message: ClipRefine) -> None:
         """`clips.refine`."""
         await self.work.refine(message)
+
+    async def copy_long(self, message: ClipCopyLong) -> None:
+        """`clips.copy_long`."""
+        await self.work.copy_long(message)
+
+    async def refine_long(self, message: ClipRefineLong) -> None:
+        """`clips.refine_long`."""
+        await self.work.refine_long(message)
 
     async def picture(self, message: ClipPicture) -> None:
         """`clips.picture`."""
@@ -75,9 +92,9 @@ class Handlers:
         await self.work.clips.begin(order, "processing")
         await self.work.fail(order.account, order.clip, reason)
 
-    async def refine_died(self, body: bytes, reason: str) -> None:
-        """Fail a clip after the last attempt to cut it exactly."""
-        order = ClipRefine.model_validate_json(body)
+    async def cut_died(self, body: bytes, reason: str) -> None:
+        """Fail a clip after the last attempt to make one of its files."""
+        order = ClipMessage.model_validate_json(body)
         await self.work.fail(order.account, order.clip, reason)
 
     async def picture_died(self, body: bytes, reason: str) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
-from services.clipper.cutting.progress import Progress
 from services.clipper.edits.materials import Materials
 from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
-from services.clipper.progressing import Progressing
 from services.clipper.recording_reader import RecordingReader
 from services.clipper.records import Clips
 from services.clipper.state import (
@@ -32,10 +29,19 @@ from services.clipper.state import (
     with_file,
 )
 from services.clipper.waiting import Waiting
+from services.clipper.watching import watched
 from shared.broker.bus import Outbox
-from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
+from shared.errors import MediaError, NotYet, Permanent, ReelayError, Rejected
 from shared.messages.base import Accuracy
-from shared.messages.clips import ClipCancel, ClipCreate, ClipPicture, ClipRecord, ClipRefine, VodState
+from shared.messages.clips import (
+    ClipCancel,
+    ClipCopyLong,
+    ClipCreate,
+    ClipPicture,
+    ClipRecord,
+    ClipRefine,
+    ClipRefineLong,
+)
 from shared.messages.exports import ExportAbort, ExportDeliver, ExportStarted
 from shared.messages.images import ClipImage
 from shared.runtime.logging import get_logger
@@ -43,8 +49,6 @@ from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
 
 log = get_logger()
-T = TypeVar("T")
-LOOK: Final = timedelta(seconds=1)
 # A clip's message is delivered again about 20 s after its clipper was killed; a file that another clipper still writes
 # changed more recently than this.
 UNTOUCHED: Final = timedelta(seconds=10)
@@ -53,6 +57,12 @@ AWAY: Final = timedelta(seconds=2)
 SOON: Final = timedelta(seconds=1)
 # How long a cancellation is retried when its clip never appears.
 LOST: Final = timedelta(days=2)
+# Clips that are cut from more bytes go behind other long ones: short ones do not wait for them (ADR 11).
+LONG: Final = 128 << 20
+
+
+class _TakesLong(ReelayError):  # noqa: N818  it names what to do, not a thing
+    """The file is to be made behind other long ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +92,19 @@ class ClipWork:
         if due is None:
             return
         record = await self._change(due, entering("processing", self.clips.clock.now_ms()))
+        try:
+            await self._copy(record, LONG)
+        except _TakesLong:
+            await self.outbox.emit(ClipCopyLong(account=record.account, clip=record.clip))
+
+    async def copy_long(self, order: ClipCopyLong) -> None:
+        """Make the fast file of a long clip and order the exact one."""
+        await self._copy(await self.clips.get(order.account, order.clip))
+
+    async def _copy(self, record: ClipRecord, most: int | None = None) -> None:
+        order = record.request
         if record.file is None and not (order.ranges or order.edit):  # whole segments would show what nobody wants
-            record = await self._take(record, "segment")
+            record = await self._take(record, "segment", most)
         if record.state in ENDED:
             return
         if record.file is not None:
@@ -111,12 +132,22 @@ class ClipWork:
         return record
 
     async def refine(self, order: ClipRefine) -> None:
-        """Make the exact file, which replaces the fast one."""
+        """Make the exact file, which replaces the fast one; order it where that takes long."""
         record = await self.clips.get(order.account, order.clip)
+        try:
+            await self._refine(record, 0 if record.request.edit else LONG)  # every picture of an edit is encoded
+        except _TakesLong:
+            await self.outbox.emit(ClipRefineLong(account=record.account, clip=record.clip))
+
+    async def refine_long(self, order: ClipRefineLong) -> None:
+        """Make the exact file of a clip that takes long."""
+        await self._refine(await self.clips.get(order.account, order.clip))
+
+    async def _refine(self, record: ClipRecord, most: int | None = None) -> None:
         if record.state in ENDED:
             return
         if record.file is None or record.file.accuracy != "frame":
-            record = await self._take(record, "frame")
+            record = await self._take(record, "frame", most)
         if record.state in ENDED:
             return
         if record.request.images:  # before the announcement, by which the clip may end: then nobody comes here again
@@ -166,9 +197,12 @@ class ClipWork:
     async def _change(self, record: ClipRecord, change: Callable[[ClipRecord], ClipRecord | None]) -> ClipRecord:
         return await self.clips.change(record.account, record.clip, change)
 
-    async def _take(self, record: ClipRecord, accuracy: Accuracy) -> ClipRecord:
-        """Cut a file and add it to the record. Without one, the clip has ended, or only an exact cut is possible."""
-        made, key = await self._make(record, accuracy), file_key(record, accuracy)
+    async def _take(self, record: ClipRecord, accuracy: Accuracy, most: int | None) -> ClipRecord:
+        """Cut a file and add it to the record. Without one, the clip has ended, or only an exact cut is possible.
+
+        _TakesLong where it is cut from more than `most` bytes.
+        """
+        made, key = await self._make(record, accuracy, most), file_key(record, accuracy)
         try:
             if made is None:
                 record = await self.clips.get(record.account, record.clip)
@@ -181,9 +215,11 @@ class ClipWork:
             await asyncio.to_thread(self.cutter.store.delete, key)
         return record
 
-    async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
+    async def _make(self, record: ClipRecord, accuracy: Accuracy, most: int | None) -> Made | None:
         try:
             footage = await self._load(record, accuracy)
+            if most is not None and footage.bytes > most:
+                raise _TakesLong
             asked = record.request
             copies = 1 + bool(asked.encryption) + bool(asked.edit)  # the clear draft; pictures to be joined
             self.reserve.require(copies * footage.bytes)
@@ -212,51 +248,18 @@ class ClipWork:
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
         try:
-            made = await self._watched(record, lambda stop: cut(footage, key, stop), accuracy=accuracy)
+            made = await watched(self.clips, record, lambda stop: cut(footage, key, stop), accuracy=accuracy)
         except ObjectMissing as error:
             if not footage.keys <= (await self._load(record, accuracy)).keys:
                 raise NotYet("a part of the recording has expired", SOON) from error
             again = partial(cut, footage, key, lost=True)
-            made = await self._watched(record, lambda stop: again(stop=stop), accuracy=accuracy)
+            made = await watched(self.clips, record, lambda stop: again(stop=stop), accuracy=accuracy)
         return replace(made, gaps=footage.missing(made.ranges, made.gaps)) if made else None
 
     async def _watched_image(
         self, record: ClipRecord, work: Callable[[threading.Event], ClipImage]
     ) -> ClipImage | None:
-        return await self._watched(record, work, GIVEN_UP, self.images.stopping)
-
-    async def _watched(
-        self,
-        record: ClipRecord,
-        work: Callable[[threading.Event], T],
-        ends: frozenset[VodState] = ENDED,
-        stopping: Callable[[], bool] = lambda: False,
-        accuracy: Accuracy | None = None,
-    ) -> T | None:
-        """Run `work` in a thread; stop it when the clip is gone or in one of the states `ends`, or nobody waits for it.
-
-        `accuracy`: the file that it makes, of whose progress is told. NotYet when `stopping`, which is for work that is
-        soon done again.
-        """
-        stop = Progress()
-        told = Progressing(self.clips, record, accuracy) if accuracy else None
-        task = asyncio.create_task(asyncio.to_thread(work, stop))
-        try:
-            while not (await asyncio.wait({task}, timeout=LOOK.total_seconds()))[0]:
-                if stopping():
-                    raise NotYet("the clipper is stopping", SOON)
-                with contextlib.suppress(Unavailable):  # the cut goes on while the broker is away
-                    stored = await self.clips.bucket.get(f"{record.account}.{record.clip}")
-                    if stored is None or stored.value.state in ends:
-                        stop.set()
-                    elif told is not None:
-                        await told.look(stop.done)
-            if stop.is_set():
-                task.exception()  # only that it was stopped, which is known
-                return None
-            return task.result()
-        finally:
-            stop.set()
+        return await watched(self.clips, record, work, GIVEN_UP, self.images.stopping)
 
     async def _announce(self, record: ClipRecord) -> None:
         file = record.file

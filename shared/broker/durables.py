@@ -4,6 +4,8 @@ from typing import Final
 
 CLIPPER_CREATE: Final = "clipper-create"
 CLIPPER_REFINE: Final = "clipper-refine"
+CLIPPER_COPY_LONG: Final = "clipper-copy-long"
+CLIPPER_REFINE_LONG: Final = "clipper-refine-long"
 CLIPPER_PICTURE: Final = "clipper-picture"
 CLIPPER_MOMENT: Final = "clipper-moment"
 CLIPPER_CANCEL: Final = "clipper-cancel"

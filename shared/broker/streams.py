@@ -121,8 +121,8 @@ STREAMS: tuple[StreamSpec, ...] = (
     _work_queue("gateway", live.LiveFinish),
     _work_queue("archiver", media.RecordingsSweep, media.RecordingDelete, media.RecordingRebuild),
     _work_queue(
-        "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipPicture, clips.ClipCancel, clips.ClipDelete,
-        pictures.RecordingPicture, readers=("gateway",),
+        "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipCopyLong, clips.ClipRefineLong, clips.ClipPicture,
+        clips.ClipCancel, clips.ClipDelete, pictures.RecordingPicture, readers=("gateway",),
     ),
     _work_queue("exporter", exports.ExportDeliver, exports.ExportAbort, exports.CredentialTest, exports.LibraryDelete),
     _work_queue("restreamer", restream_commands.RestreamCommand, readers=("gateway",)),
@@ -175,6 +175,8 @@ def _told(durable: str, domain: str) -> ConsumerSpec:
 CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.CLIPPER_CREATE, "clipper", clips.ClipCreate, 3),
     _work(durables.CLIPPER_REFINE, "clipper", clips.ClipRefine, max_deliver=5),
+    _work(durables.CLIPPER_COPY_LONG, "clipper", clips.ClipCopyLong, 2),
+    _work(durables.CLIPPER_REFINE_LONG, "clipper", clips.ClipRefineLong, max_deliver=5),
     _work(durables.CLIPPER_PICTURE, "clipper", clips.ClipPicture),
     _work(durables.CLIPPER_MOMENT, "clipper", pictures.RecordingPicture, 2, max_deliver=3),
     _work(durables.CLIPPER_CANCEL, "clipper", clips.ClipCancel),

@@ -47,6 +47,8 @@ class Channel:
 CHANNELS: tuple[Channel, ...] = (
     Channel(clips.ClipCreate, "command", commands_of("clipper"), ("gateway", "scheduler")),
     Channel(clips.ClipRefine, "command", commands_of("clipper"), ("clipper",)),
+    Channel(clips.ClipCopyLong, "command", commands_of("clipper"), ("clipper",)),
+    Channel(clips.ClipRefineLong, "command", commands_of("clipper"), ("clipper",)),
     Channel(clips.ClipPicture, "command", commands_of("clipper"), ("clipper",)),
     Channel(clips.ClipCancel, "command", commands_of("clipper"), ("gateway",)),
     Channel(clips.ClipDelete, "command", commands_of("clipper"), ("gateway",)),

@@ -123,26 +123,37 @@ class ClipCreate(ClipMessage):
         return f"clip-create-{self.clip}{again}"
 
 
-class ClipRefine(ClipMessage):
+class ClipStep(ClipMessage):
+    """A step of the work on a clip, which is ordered once."""
+
+    @property
+    def dedup_id(self) -> str:
+        """Return one id per clip."""
+        return f"{self.channel.replace('clips.', 'clip-').replace('_', '-')}-{self.clip}"
+
+
+class ClipRefine(ClipStep):
     """Cut the frame-accurate file of a clip whose fast file is there."""
 
     channel: ClassVar[str] = "clips.refine"
 
-    @property
-    def dedup_id(self) -> str:
-        """Return one id per clip."""
-        return f"clip-refine-{self.clip}"
+
+class ClipCopyLong(ClipStep):
+    """Make the fast file of a long clip, behind other long ones."""
+
+    channel: ClassVar[str] = "clips.copy_long"
 
 
-class ClipPicture(ClipMessage):
+class ClipRefineLong(ClipStep):
+    """Cut the frame-accurate file of a clip that takes long, behind others that do."""
+
+    channel: ClassVar[str] = "clips.refine_long"
+
+
+class ClipPicture(ClipStep):
     """Make the images of a clip from its exact file."""
 
     channel: ClassVar[str] = "clips.picture"
-
-    @property
-    def dedup_id(self) -> str:
-        """Return one id per clip."""
-        return f"clip-picture-{self.clip}"
 
 
 class ClipCancel(ClipMessage):

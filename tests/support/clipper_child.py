@@ -1,4 +1,7 @@
-"""A clipper that kills itself once in each of its cuts: `python -m tests.support.clipper_child FOLDER`."""
+"""A clipper that kills itself once in each of its cuts: `python -m tests.support.clipper_child FOLDER [LONG]`.
+
+Clips of more than LONG bytes are long ones.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,9 @@ def once(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    for durable in ("clipper-create", "clipper-refine"):
+    for durable in ("clipper-create", "clipper-refine", "clipper-copy-long", "clipper-refine-long"):
         hasten(durable, ack_wait=timedelta(seconds=1))
+    work.LONG = int(sys.argv[2]) if len(sys.argv) > 2 else work.LONG
     work.UNTOUCHED = timedelta(milliseconds=100)
     for function in ("cut_fast", "cut_exact"):
         setattr(cutter, function, once(function))

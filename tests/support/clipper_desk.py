@@ -39,8 +39,8 @@ from tests.support.shared_bus import idle, new_id, send, served, settings_for
 ACCOUNT = "main"
 RATE = 30
 LANES = (
-    "clipper-create", "clipper-refine", "clipper-picture", "clipper-cancel", "clipper-jobs", "clipper-sending",
-    "clipper-delivered", "clipper-undelivered", "clipper-aborted",
+    "clipper-create", "clipper-refine", "clipper-copy-long", "clipper-refine-long", "clipper-picture", "clipper-cancel",
+    "clipper-jobs", "clipper-sending", "clipper-delivered", "clipper-undelivered", "clipper-aborted",
 )  # fmt: skip
 ENDED = {"finished", "cancelled", "failed", "error"}
 

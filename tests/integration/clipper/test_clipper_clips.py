@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.clipper import work
+from services.clipper import watching, work
 from services.clipper.cutter import ClipCutter
 from shared.broker import middleware
 from shared.messages.clips import Accuracy, ClipCancel, ClipRecord, ClipRefine
@@ -41,7 +41,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 async def test_fast_then_exact_then_finished(nats: NatsServer, tmp_path: Path, first: Recording) -> None:
@@ -327,18 +327,21 @@ async def test_cancelled_while_it_is_cut(
         await check(at, await at.ended(other.clip), frames(2, 3))
 
 
-async def test_killed_in_the_middle_of_both_cuts(nats: NatsServer, tmp_path: Path, first: Recording) -> None:
+@pytest.mark.parametrize("long", [(), ("0",)], ids=["short", "long"])
+async def test_killed_in_the_middle_of_both_cuts(
+    nats: NatsServer, tmp_path: Path, first: Recording, long: tuple[str, ...]
+) -> None:
     async with desk(nats, tmp_path) as at:
-        lanes = ("clipper-create", "clipper-refine")
+        lanes = ("clipper-create", "clipper-refine", "clipper-copy-long", "clipper-refine-long")
         for lane in lanes:
             await apply(at.js, lane, timedelta(seconds=1))
         await at.announce(at.session(first))
         order = at.order(1, 4)
         await send(at.js, order)
         for _ in range(2):
-            with child(at.settings, tmp_path / "log", "tests.support.clipper_child", str(tmp_path)) as process:
+            with child(at.settings, tmp_path / "log", "tests.support.clipper_child", str(tmp_path), *long) as process:
                 assert await asyncio.to_thread(process.wait, 60) == -9
-        with child(at.settings, tmp_path / "log", "tests.support.clipper_child", str(tmp_path)):
+        with child(at.settings, tmp_path / "log", "tests.support.clipper_child", str(tmp_path), *long):
             async with serving(at, "exporter"):
                 ended = await at.ended(order.clip)
         await check(at, ended, frames(1, 4))

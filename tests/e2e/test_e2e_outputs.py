@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from socket import SOCK_DGRAM
 from typing import Any
 
 import httpx
@@ -11,7 +12,9 @@ import pytest
 
 from services.cli.demo_cast import receiver as hooks_of
 from tests.support import nginx_rtmp
+from tests.support.framecode import play
 from tests.support.restream_receiver import in_order, receiver
+from tests.support.restream_targets import SECRET, ffmpeg_srt, free_port, needs_srt
 from tests.support.stack import StackUnderTest, publisher, until
 
 RATE = 30
@@ -99,3 +102,25 @@ def test_in_their_dialect_to_a_real_server(live: StackUnderTest, programme: Path
         until(lambda: live.state(job["id"]) == "finished", "the job to finish")
         late = theirs.post(f"/v1/jobs/{job['id']}/rtmpouts", json={"url": url})
         assert (late.status_code, late.json()["message"]) == (409, "the job is finished")
+
+
+@needs_srt
+def test_to_an_encrypted_srt_listener(live: StackUnderTest, programme: Path, tmp_path: Path) -> None:
+    port, kept = free_port(SOCK_DGRAM), tmp_path / "kept.ts"
+    job = live.job()
+    listening = ffmpeg_srt(f"srt://127.0.0.1:{port}?mode=listener&passphrase={SECRET}&listen_timeout=60000000", kept)
+    try:
+        with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
+            made = live.post(f"/v1/jobs/{job['id']}/rtmpouts", {"url": f"srt://127.0.0.1:{port}?passphrase={SECRET}"})
+            until(lambda: kept.exists() and kept.stat().st_size > 1 << 18, "what is sent on")
+            assert outputs(live, job["id"])[made["rtmp_out_id"]]["state"] == "connected"
+            live.api.put(f"/v1/jobs/{job['id']}/rtmpouts/{made['rtmp_out_id']}/stop").raise_for_status()
+            listening.wait(60)
+    finally:
+        listening.kill()
+        listening.wait()
+    seen = play(kept)
+    assert len(seen.numbers) > 2 * RATE
+    assert in_order(seen.numbers)
+    assert SECRET not in str(live.get(f"/v1/jobs/{job['id']}/rtmpouts")) + live.log()
+    live.api.put(f"/v1/jobs/{job['id']}/stop").raise_for_status()

@@ -8,11 +8,11 @@ COMPOSE_ARGS ?=
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo up test lint format bench contracts soak compose-check clean
+.PHONY: help setup demo up test test-all lint format bench contracts soak compose-check clean
 
 help:
 	@sed -n '2,4s/^# \{0,1\}//p' Makefile
-	@echo "targets: demo up test lint format bench contracts soak compose-check clean"
+	@echo "targets: demo up test test-all lint format bench contracts soak compose-check clean"
 
 setup:
 	@scripts/setup
@@ -26,9 +26,15 @@ up: setup
 # Three workers on two cores, because half of the suite waits for streams in real time. A file's tests stay together,
 # and files come in the order of their folders: long ones (e2e) early, so that short ones (unit) fill up the end.
 # Where CI is set, pytest compares whatever differs line by line: hours for half a megabyte.
+# `test` runs three cases of each matrix of the slow layers (tests/support/thinning.py), `test-all` every one.
+PYTEST := env -u CI -u BUILD_NUMBER $(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder --maxfail 40
 test: setup
 	@$(BIN)/python scripts/setup_peers.py
-	@env -u CI -u BUILD_NUMBER $(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder --maxfail 40 $(PYTEST_ARGS)
+	@$(PYTEST) --thin $(PYTEST_ARGS)
+
+test-all: setup
+	@$(BIN)/python scripts/setup_peers.py
+	@$(PYTEST) $(PYTEST_ARGS)
 
 # Long runs, by hand.
 soak: setup

@@ -83,23 +83,27 @@ class Deliverer:
         if location and await self._holds(order, destination, file):
             return await self._end(order, location)
         record = await self.exports.begin(order)
+        if record.overtakes and not refused(order, record):
+            record = await self._overtake(order) or record
         if refused(order, record):
-            await self._give_way(order, record, "")
+            await self._give_way(order, record, note_of(order, record))
             return None
-        if record.overtakes:
-            await self._overtake(order)
         return await self._transfer(order, destination, file, record)
 
-    async def _overtake(self, order: ExportDeliver) -> None:
+    async def _overtake(self, order: ExportDeliver) -> ExportRecord | None:
         """Wait until the delivery of a less exact file has noticed this one: its name would be taken last otherwise.
 
-        Not for long: its exporter may have been killed.
+        Not for long: its exporter may have been killed. Return the record as it is then: it may have been aborted.
         """
+        now: ExportRecord | None = None
         for _ in range(OVERTAKE * PARTS):
+            if self.stopping():
+                raise NotYet("the exporter is stopping", SOON)
             await asyncio.sleep(self.pace.look.total_seconds() / PARTS)
             now = await self.exports.of(order)
-            if now is None or not now.overtakes or self.stopping():
-                return
+            if now is None or not now.overtakes or refused(order, now):
+                break
+        return now
 
     async def _transfer(
         self, order: ExportDeliver, destination: Destination, file: StoredFile, record: ExportRecord

@@ -102,13 +102,15 @@ class Exports:
     async def delivered(self, order: ExportDeliver, location: str) -> ExportRecord:
         """Record that a file is at its destination, unless a more exact one is; return the record as it is then.
 
-        An abort that came too late does not hide that the file is there.
+        An abort that came too late does not hide that the file is there; that of a fast file's export still counts, as
+        the exact one is not to come.
         """
 
         def write(before: ExportRecord | None) -> ExportRecord | None:
             if yields(order, before):
                 return None
-            done = {"state": "delivered", "location": location, "sent": order.bytes}
+            stays = before is not None and before.state == "aborted" and order.accuracy != "frame"
+            done = {"state": "aborted" if stays else "delivered", "location": location, "sent": order.bytes}
             return self._record(order).model_copy(update=done | {"left": before.left if before else ""})
 
         record = await self.bucket.change(_key(order), write)

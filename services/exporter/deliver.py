@@ -175,10 +175,10 @@ class Deliverer:
         goes on it is left alone, NotYet: two puts of one file would share a temporary name. A file that is no longer
         there was deleted, and stays deleted.
         """
-        if now.overtakes:
-            await self.exports.stepped_aside(order)
         if note:
             await self._discard(order, note)
+        if now.overtakes:  # not before: what the exact file would find there goes
+            await self.exports.stepped_aside(order)
         if not yields(order, now) or now.state == "aborted" or not now.source_key:
             return
         if now.state == "delivering":

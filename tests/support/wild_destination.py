@@ -118,6 +118,7 @@ class Wild:
         return not file.sha256 or hashlib.sha256(there).hexdigest() == file.sha256
 
     async def discard(self, transfer: Transfer) -> None:
+        self.place.steps.append(f"{self.order.accuracy} is cleared away")
         self.place.parts.pop(transfer.resume, None)
 
     async def test(self) -> None:

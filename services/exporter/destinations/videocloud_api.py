@@ -48,21 +48,22 @@ class VideoCloud:
 
     async def create(self, video: dict[str, Any]) -> str:
         """Create a video without a file, and return its id."""
-        return str((await self._cms("POST", "", video))["id"])
+        return str(_identified(await self._cms("POST", "", video))["id"])
 
     async def find(self, reference: str) -> dict[str, Any] | None:
         """Return the video that has a reference id; None when there is none."""
         try:
-            return await self._cms("GET", f"/ref:{quote(reference, safe='')}")
+            return _identified(await self._cms("GET", f"/ref:{quote(reference, safe='')}"))
         except CloudFault as fault:
             if fault.status == 404:
                 return None
             raise
 
-    async def delete(self, video: str) -> None:
-        """Delete a video; do nothing when it is not there."""
+    async def drop(self, video: str) -> None:
+        """Delete a video, unless a file was ever ingested into it; do nothing when it is not there."""
         try:
-            await self._cms("DELETE", f"/{video}")
+            if await self.master(video) is None and not await self.jobs(video):
+                await self._cms("DELETE", f"/{video}")
         except CloudFault as fault:
             if fault.status != 404:
                 raise
@@ -145,3 +146,9 @@ def _object(found: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DestinationFailed("Video Cloud answered something else than an object")
     return found
+
+
+def _identified(video: dict[str, Any]) -> dict[str, Any]:
+    if not video.get("id"):
+        raise DestinationFailed("Video Cloud answered a video without an id")
+    return video

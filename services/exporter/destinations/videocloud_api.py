@@ -43,8 +43,8 @@ class VideoCloud:
         self._bases = bases
         self._account = quote(account, safe="")
         self._secrets = of_login(*client)
-        self._tokens = Tokens(web, clock, f"{bases.oauth.rstrip('/')}/v4/access_token", *client)
-        self._server = WebServer(web, Login(bearer=self._tokens.get))
+        tokens = Tokens(web, clock, f"{bases.oauth.rstrip('/')}/v4/access_token", *client)
+        self._server = WebServer(web, Login(bearer=tokens.get, forget=tokens.drop))
 
     async def create(self, video: dict[str, Any]) -> str:
         """Create a video without a file, and return its id."""
@@ -107,12 +107,7 @@ class VideoCloud:
         return f"{base.rstrip('/')}/v1/accounts/{self._account}"
 
     async def _call(self, method: str, url: str, body: dict[str, Any] | None = None) -> Any:
-        """Call, once more with a new token when the old one is refused."""
-        at = WebFile(url, url)
-        reply = await self._ask(method, at, body)
-        if reply.status == 401:
-            self._tokens.drop()
-            reply = await self._ask(method, at, body)
+        reply = await self._ask(method, WebFile(url, url), body)
         if not 200 <= reply.status < 300:
             raise self._fault(method, reply)
         return _read(reply.body)

@@ -26,6 +26,7 @@ _ASK_LENGTH: Final = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><getcontentlength/></prop></propfind>'
 )
 _LONGEST_NAME: Final = 200
+GONE: Final = 404
 LOCKED: Final = 423
 _LOCK_TRIES: Final = 6
 LOCK_S: Final = 0.2
@@ -78,7 +79,8 @@ class DavDestination:
             if reply.status in _ABSOLUTE_REFUSED:
                 reply = await self._moved(self.at.path)
             if reply.status not in TAKEN:
-                raise self.server.fault(self.at, "MOVE", reply)
+                fault = self.server.fault(self.at, "MOVE", reply)  # 404: another exporter has just moved it
+                raise DestinationFailed(str(fault), final=fault.final and reply.status != GONE)
             await self._check(self.at, file)
         return self.at.shown
 
@@ -98,7 +100,7 @@ class DavDestination:
         reply = await self.server.ask(
             "PROPFIND", self.at.at(f"{path}/"), _ASK_LENGTH, depth="0", content_type="application/xml"
         )
-        return reply.status == 404
+        return reply.status == GONE
 
     async def _check(self, at: WebFile, file: SourceFile) -> None:
         length = await self._length(at)
@@ -109,12 +111,12 @@ class DavDestination:
     async def _length(self, at: WebFile) -> int | None:
         """Return a file's length, by PROPFIND or else by HEAD; None when it is not there."""
         reply = await self.server.ask("PROPFIND", at, _ASK_LENGTH, depth="0", content_type="application/xml")
-        if reply.status == 404:
+        if reply.status == GONE:
             return None
         if reply.status == 207 and (found := _LENGTH.search(reply.body)):
             return int(found[1])
         reply = await self.server.ask("HEAD", at)
-        if reply.status == 404:
+        if reply.status == GONE:
             return None
         if reply.status != 200:
             raise self.server.fault(self.at, "HEAD", reply)

@@ -114,3 +114,20 @@ async def test_what_is_no_token_is_told_and_not_shown(scheme: str, token: str) -
             await MAKER(order(f"{scheme}://127.0.0.1:{server.port}/x.mp4", given)).put(SMALL, Kept())
         assert server.methods() == ["POST"]
     assert "ken" not in str(caught.value).replace("token", "")
+
+
+async def test_what_another_exporter_has_just_moved_is_found_there() -> None:
+    files: dict[str, bytes] = {}
+    own, outrun = disk(files), [True]
+
+    def handle(call: Call) -> Said | None:
+        said = own(call)
+        return Said(404) if call.method == "MOVE" and outrun.pop() else said
+
+    async with peer(handle) as server:
+        to, kept = MAKER(order(f"webdav://127.0.0.1:{server.port}/x.mp4")), Kept()
+        with pytest.raises(DestinationFailed, match="404 to MOVE") as caught:
+            await to.put(SMALL, kept)
+        assert not caught.value.final
+        await to.put(SMALL, kept)
+        assert server.methods().count("PUT") == 1

@@ -12,6 +12,7 @@ import pytest
 
 from services.exporter.destinations import sftp
 from services.exporter.destinations.sftp import SftpDestination, SftpMaker
+from services.exporter.destinations.ssh_connection import Pins
 from shared.errors import DestinationFailed
 from tests.support.uploads import LOOPBACK, MIB, Kept, MemoryFile, credential, noise, order
 
@@ -130,3 +131,14 @@ async def test_what_another_exporter_has_just_renamed_is_not_replaced_by_nothing
         FILM.read_from.clear()
         await to.put(FILM, told)
     assert FILM.read_from == []
+
+
+@pytest.mark.parametrize("mark", ["# ", "@revoked * ", "  #"])
+def test_a_key_in_a_comment_or_with_a_mark_is_not_pinned(mark: str) -> None:
+    key, other = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    rows = f"{mark}{other.export_public_key().decode()}", f"{mark}{other.get_fingerprint()}"
+    pins = Pins.of("\n".join([*rows, f"files.example.com {key.export_public_key().decode()}"]))
+    assert pins.accept(key.convert_to_public())
+    assert not pins.accept(other.convert_to_public())
+    with pytest.raises(DestinationFailed, match="neither a public key"):
+        Pins.of("\n".join(rows))

@@ -17,6 +17,7 @@ from services.exporter.destinations.telling import waiting
 from shared.errors import DestinationFailed
 
 TAKEN: Final = frozenset({200, 201, 204})
+REMOVED: Final = TAKEN | {202, 404, 410}
 _NO_COLLECTION: Final = frozenset({404, 409})
 _IS_THERE: Final = frozenset({200, 201, 301, 302, 405})
 # Servers behind a proxy that ends TLS, or that know themselves by another name, refuse the absolute form.
@@ -130,9 +131,7 @@ class DavDestination:
     async def discard(self, transfer: Transfer) -> None:
         """Remove the temporary file."""
         if transfer.resume:
-            reply = await _unlocked(lambda: self.server.ask("DELETE", self._temporary))
-            if reply.status >= 500 or reply.status == LOCKED:
-                raise self.server.fault(self.at, "DELETE", reply)
+            await self._remove(self._temporary)
 
     async def test(self) -> None:
         """Write a small file into the folder, or the nearest one above it that is there, and remove it."""
@@ -143,8 +142,12 @@ class DavDestination:
         reply = await self.server.ask("PUT", test, b"test", content_type="text/plain")
         if reply.status not in TAKEN:
             raise self.server.fault(self.at, "PUT", reply)
-        reply = await self.server.ask("DELETE", test)
-        if reply.status >= 400:
+        await self._remove(test)
+
+    async def _remove(self, at: WebFile) -> None:
+        """Delete a file, if it is there; a 207 tells of what could not be deleted (RFC 4918, 9.6.1)."""
+        reply = await _unlocked(lambda: self.server.ask("DELETE", at))
+        if reply.status not in REMOVED:
             raise self.server.fault(self.at, "DELETE", reply)
 
 

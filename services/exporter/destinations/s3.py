@@ -21,6 +21,8 @@ from shared.security.netguard.addresses import Networks
 from shared.security.netguard.urls import check_url
 
 LONGEST_KEY: Final = 1024
+CLEAR_S: Final = 3.0
+"""How long a test that fails, or takes too long, may take besides to drop its upload."""
 # Our options, and boto3's names for them.
 _OPTIONS: Final = {
     "storage_class": "StorageClass",
@@ -121,8 +123,9 @@ class S3Destination:
             try:
                 await link.call("upload_part", **named, UploadId=upload, PartNumber=1, Body=b"test")
             except BaseException:
-                with contextlib.suppress(S3Fault):
-                    await asyncio.shield(link.call("abort_multipart_upload", **named, UploadId=upload))
+                with contextlib.suppress(S3Fault, TimeoutError):
+                    async with asyncio.timeout(CLEAR_S):
+                        await link.call("abort_multipart_upload", **named, UploadId=upload)
                 raise
             await link.call("abort_multipart_upload", **named, UploadId=upload)
 

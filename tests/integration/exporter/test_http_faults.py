@@ -131,3 +131,14 @@ async def test_what_another_exporter_has_just_moved_is_found_there() -> None:
         assert not caught.value.final
         await to.put(SMALL, kept)
         assert server.methods().count("PUT") == 1
+
+
+@pytest.mark.parametrize("status", [207, 403, 500])
+async def test_what_could_not_be_removed_is_told(status: int) -> None:
+    files: dict[str, bytes] = {}
+    own = disk(files)
+    async with peer(lambda call: Said(status) if call.method == "DELETE" else own(call)) as server:
+        to = MAKER(order(f"webdav://127.0.0.1:{server.port}/x.mp4"))
+        for work in (to.test(), to.discard(Kept(resume="{}"))):
+            with pytest.raises(DestinationFailed, match=f"{status} to DELETE"):
+                await work

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from services.exporter.transfer import Pace
+from shared.errors import NotYet
 from shared.messages.exports import ExportAbort
-from tests.support.export_desk import ACCOUNT, Desk, desk
+from tests.support.export_desk import ACCOUNT, FAST, Desk, desk, handled, serving
 from tests.support.nats import NatsServer
 from tests.support.recordings import until
 from tests.support.shared_bus import new_id
@@ -99,3 +101,40 @@ async def test_an_abort_while_the_server_is_asked_removes_what_an_earlier_try_le
         assert await asyncio.wait_for(again, 30) is None
         assert at.place.parts == {}
         assert at.there(export) is None
+
+
+@pytest.mark.parametrize(("keeps", "stays"), [(3, False), (1, True)])
+async def test_what_cannot_be_removed_now_is_removed_later(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps: int, stays: bool
+) -> None:
+    """Aborts come where servers are away; one that refuses for good is not asked again."""
+    async with desk(nats, tmp_path) as at:
+        export = new_id()
+        order = at.order(export, "frame")
+        at.place.dies_before = "piece"
+        with pytest.raises(Died):
+            await at.exporter().deliver(order)
+        await abort(at, export)
+        at.place.keeps, at.place.stays = keeps, stays
+        async with serving(at, monkeypatch):
+            await handled(at, order)
+        assert (at.place.parts == {}) != stays
+        assert at.place.keeps == 0
+        record = await at.record(export)
+        assert (record.state, record.resume) == ("aborted", "")
+
+
+async def test_what_cannot_be_removed_for_long_is_left(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats, tmp_path) as at:
+        export = new_id()
+        order = at.order(export, "frame")
+        at.place.dies_before = "piece"
+        with pytest.raises(Died):
+            await at.exporter().deliver(order)
+        await abort(at, export)
+        at.place.keeps = 1000
+        with pytest.raises(NotYet):
+            await at.exporter().deliver(order)
+        assert await at.exporter(pace=replace(FAST, clear=timedelta())).deliver(order) is None
+        assert (await at.record(export)).resume == ""
+        assert await at.exporter().deliver(order) is None

@@ -70,10 +70,16 @@ class Exports:
         return record or self._record(order)
 
     async def note(self, order: ExportDeliver, sent: int, resume: str) -> None:
-        """Record how far a delivery is, while it is the one that counts."""
+        """Record how far a delivery is, while it is the one that counts; of one that does not, what it will leave."""
 
         def write(before: ExportRecord | None) -> ExportRecord | None:
-            if before is None or before.accuracy != order.accuracy or before.state != "delivering":
+            if before is None:
+                return None
+            if before.accuracy != order.accuracy or before.state == "aborted":
+                name = "resume" if before.accuracy == order.accuracy else "left"
+                is_to_go = refused(order, before) and resume != getattr(before, name)
+                return before.model_copy(update={name: resume}) if is_to_go else None
+            if before.state != "delivering":
                 return None
             return before.model_copy(update={"sent": sent, "resume": resume, "changed_ms": self.clock.now_ms()})
 

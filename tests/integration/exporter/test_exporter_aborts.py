@@ -138,3 +138,26 @@ async def test_what_cannot_be_removed_for_long_is_left(nats: NatsServer, tmp_pat
         assert await at.exporter(pace=replace(FAST, clear=timedelta())).deliver(order) is None
         assert (await at.record(export)).resume == ""
         assert await at.exporter().deliver(order) is None
+
+
+async def test_a_note_that_comes_after_the_abort_is_kept_for_whoever_clears_away(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    """As an upload that was begun just then; its exporter may be killed before it can drop it."""
+    async with desk(nats, tmp_path) as at:
+        export = new_id()
+        fast, exact = at.order(export, "segment"), at.order(export, "frame")
+        exports = at.exporter().exports
+        await exports.begin(fast)
+        await exports.begin(exact)
+        await exports.note(fast, 0, f"{export}-segment")
+        await abort(at, export)
+        changed = (await at.record(export)).changed_ms
+        await exports.note(exact, 0, f"{export}-frame")
+        at.place.parts = {f"{export}-{accuracy}": bytearray(b"film") for accuracy in ("segment", "frame")}
+        record = await at.record(export)
+        assert (record.state, record.sent, record.changed_ms) == ("aborted", 0, changed)
+        for order in (fast, exact):
+            assert await at.exporter().deliver(order) is None
+        assert at.place.parts == {}
+        assert (await at.record(export)).model_copy(update={"left": "", "resume": ""}) == await at.record(export)

@@ -16,7 +16,7 @@ from services.exporter.source import StoredFile, stored_file
 from services.exporter.transfer import Pace, Progress, Sending
 from services.exporter.workshop import Workshop
 from shared.broker.bus import Outbox
-from shared.errors import DestinationFailed, NotYet, ReelayError, Unavailable
+from shared.errors import DestinationFailed, NotYet, Permanent, ReelayError, Unavailable
 from shared.messages.destinations import DestinationSpec
 from shared.messages.exports import (
     ExportAbort,
@@ -83,23 +83,27 @@ class Deliverer:
         if location and await self._holds(order, destination, file):
             return await self._end(order, location)
         record = await self.exports.begin(order)
+        if record.overtakes and not refused(order, record):
+            record = await self._overtake(order) or record
         if refused(order, record):
-            await self._give_way(order, record, "")
+            await self._give_way(order, record, note_of(order, record))
             return None
-        if record.overtakes:
-            await self._overtake(order)
         return await self._transfer(order, destination, file, record)
 
-    async def _overtake(self, order: ExportDeliver) -> None:
+    async def _overtake(self, order: ExportDeliver) -> ExportRecord | None:
         """Wait until the delivery of a less exact file has noticed this one: its name would be taken last otherwise.
 
-        Not for long: its exporter may have been killed.
+        Not for long: its exporter may have been killed. Return the record as it is then: it may have been aborted.
         """
+        now: ExportRecord | None = None
         for _ in range(OVERTAKE * PARTS):
+            if self.stopping():
+                raise NotYet("the exporter is stopping", SOON)
             await asyncio.sleep(self.pace.look.total_seconds() / PARTS)
             now = await self.exports.of(order)
-            if now is None or not now.overtakes or self.stopping():
-                return
+            if now is None or not now.overtakes or refused(order, now):
+                break
+        return now
 
     async def _transfer(
         self, order: ExportDeliver, destination: Destination, file: StoredFile, record: ExportRecord
@@ -167,14 +171,24 @@ class Deliverer:
     async def _give_way(self, order: ExportDeliver, now: ExportRecord, note: str) -> None:
         """Remove what this delivery left, and put a more exact file back that it may have replaced.
 
+        NotYet while the destination cannot remove it; after a time it stays there.
+        """
+        left = bool(note) and await self._discard(order, note)
+        if now.overtakes:  # not before: what the exact file would find there goes
+            await self.exports.stepped_aside(order)
+        await self._put_right(order, now)
+        if left and self._silent(now) < self.pace.clear:
+            raise NotYet("what is left at the destination cannot be removed now", self._until_better(now))
+        if left:
+            await self.exports.forget(order)
+
+    async def _put_right(self, order: ExportDeliver, now: ExportRecord) -> None:
+        """Put a more exact file back where this one has replaced it.
+
         The delivery of the exact file writes its record first, so one of the two deliveries sees the other. While it
         goes on it is left alone, NotYet: two puts of one file would share a temporary name. A file that is no longer
         there was deleted, and stays deleted.
         """
-        if now.overtakes:
-            await self.exports.stepped_aside(order)
-        if note:
-            await self._discard(order, note)
         if not yields(order, now) or now.state == "aborted" or not now.source_key:
             return
         if now.state == "delivering":
@@ -191,19 +205,26 @@ class Deliverer:
             with contextlib.suppress(ObjectMissing):
                 await self._send(destination, await self._file(better), Sending(self.clock))
 
+    def _silent(self, now: ExportRecord) -> timedelta:
+        return timedelta(milliseconds=self.clock.now_ms() - now.changed_ms)
+
     def _until_better(self, now: ExportRecord) -> timedelta:
         """Return when to look again at another delivery: the later, the longer it has told nothing."""
-        silent = timedelta(milliseconds=self.clock.now_ms() - now.changed_ms)
-        return min(max(self.pace.look, silent / 4), self.pace.rarely)
+        return min(max(self.pace.look, self._silent(now) / 4), self.pace.rarely)
 
-    async def _discard(self, order: ExportDeliver, note: str) -> None:
-        """Remove what an unfinished put has left at its destination, if that can be done now."""
+    async def _discard(self, order: ExportDeliver, note: str) -> bool:
+        """Remove what an unfinished put has left at its destination; return whether only a later try could do it."""
+        later = False
         try:
             async with asyncio.timeout(DISCARD.total_seconds()):
                 await (await self._make(order)).discard(Sending(self.clock, note))
         except (ReelayError, TimeoutError, OSError) as error:
             log.warning("export.left", export=order.export, error=str(error))
-        await self.exports.forget(order)
+            final = isinstance(error, DestinationFailed) and error.final
+            later = not (final or isinstance(error, Permanent))
+        if not later:
+            await self.exports.forget(order)
+        return later
 
     async def abort(self, order: ExportAbort) -> ExportAborted | None:
         """Stop an export that has not ended; its delivery notices. None when it has ended."""
@@ -219,8 +240,8 @@ class Deliverer:
         """Record that the delivery was given up, and return the event; None when it was aborted or is done."""
         reason = _KIND.sub("", reason)[:1024]
         record = await self.exports.failed(order, reason)
-        if record and (note := note_of(order, record)):
-            await self._discard(order, note)
+        if record and (note := note_of(order, record)) and await self._discard(order, note):
+            await self.exports.forget(order)  # nobody comes again
         if record and (record.state == "aborted" or is_done(order, record)):
             return None
         return ExportFailed(

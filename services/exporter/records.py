@@ -70,10 +70,16 @@ class Exports:
         return record or self._record(order)
 
     async def note(self, order: ExportDeliver, sent: int, resume: str) -> None:
-        """Record how far a delivery is, while it is the one that counts."""
+        """Record how far a delivery is, while it is the one that counts; of one that does not, what it will leave."""
 
         def write(before: ExportRecord | None) -> ExportRecord | None:
-            if before is None or before.accuracy != order.accuracy or before.state != "delivering":
+            if before is None:
+                return None
+            if before.accuracy != order.accuracy or before.state == "aborted":
+                name = "resume" if before.accuracy == order.accuracy else "left"
+                is_to_go = refused(order, before) and resume != getattr(before, name)
+                return before.model_copy(update={name: resume}) if is_to_go else None
+            if before.state != "delivering":
                 return None
             return before.model_copy(update={"sent": sent, "resume": resume, "changed_ms": self.clock.now_ms()})
 
@@ -102,13 +108,15 @@ class Exports:
     async def delivered(self, order: ExportDeliver, location: str) -> ExportRecord:
         """Record that a file is at its destination, unless a more exact one is; return the record as it is then.
 
-        An abort that came too late does not hide that the file is there.
+        An abort that came too late does not hide that the file is there; that of a fast file's export still counts, as
+        the exact one is not to come.
         """
 
         def write(before: ExportRecord | None) -> ExportRecord | None:
             if yields(order, before):
                 return None
-            done = {"state": "delivered", "location": location, "sent": order.bytes}
+            stays = before is not None and before.state == "aborted" and order.accuracy != "frame"
+            done = {"state": "aborted" if stays else "delivered", "location": location, "sent": order.bytes}
             return self._record(order).model_copy(update=done | {"left": before.left if before else ""})
 
         record = await self.bucket.change(_key(order), write)

@@ -29,6 +29,8 @@ class Pace:
     """How long a destination may take to say what it has."""
     outage: timedelta = timedelta(seconds=60)
     """How long a note waits for a broker that is away."""
+    clear: timedelta = timedelta(hours=1)
+    """How long it is tried to remove what a delivery that is not wanted any more has left."""
     rarely: timedelta = timedelta(seconds=60)
     """How often at least one delivery looks whether another has ended that it waits for."""
 

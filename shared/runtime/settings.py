@@ -200,6 +200,7 @@ class Settings(BaseSettings):
     videocloud_ingest_url: str = Field(
         "https://ingest.api.brightcove.com", description="Video Cloud's Dynamic Ingest API"
     )
+    videocloud_bucket_url: str = Field("", description="Video Cloud's buckets, by S3's protocol; empty: at AWS")
     videocloud_wait: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(hours=6), description="The longest time that Video Cloud may take to ingest a file"
     )

@@ -1,7 +1,8 @@
-"""A clip sent to a bucket, FTP, SFTP, WebDAV and web servers, a folder and the library at once, through the API."""
+"""Clips sent to a bucket, FTP, SFTP, WebDAV, a folder and the library at once, and to Video Cloud, through the API."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,9 +17,13 @@ from tests.support.peers import missing
 from tests.support.sftp_servers import PASSWORD, USER, SftpServer, sftp_server
 from tests.support.stack import StackUnderTest, publisher, stack, until
 from tests.support.uploads import make_certificate
+from tests.support.videocloud_server import CloudServer, videocloud_server
 from tests.support.web_servers import PASSWORD as WEB_PASSWORD
 from tests.support.web_servers import USER as WEB_USER
 from tests.support.web_servers import Bucket, DavServer, rclone_webdav, weed_s3
+from tests.support.web_videocloud import ACCOUNT, CLIENT, SECRET
+
+SAMPLE = Path(__file__).parents[1] / "support/clip_samples/1-stream-times.json"
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Places:
     ftp: FtpServer
     sftp: SftpServer
     dav: DavServer
+    cloud: CloudServer
 
     def store(self, label: str, kind: str, public: str, private: str, **more: Any) -> str:
         """Store credentials, and return their id."""
@@ -56,13 +62,16 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     certificate = make_certificate(folder / "tls")
     with ExitStack() as opened:
         enter = opened.enter_context
+        cloud = enter(videocloud_server())
+        given = {"REELAY_EXPORT_DIR": str(exports), "REELAY_CA_FILE": str(certificate[1]), **cloud.settings}
         yield Places(
+            cloud=cloud,
             bucket=enter(weed_s3(folder / "weed")),
             ftp=enter(ftp_server("vsftpd", folder, certificate)),
             sftp=enter(sftp_server("rclone", folder)),
             dav=enter(rclone_webdav(folder / "dav")),
             exports=exports,
-            live=enter(stack(folder / "stack", REELAY_EXPORT_DIR=str(exports), REELAY_CA_FILE=str(certificate[1]))),
+            live=enter(stack(folder / "stack", **given)),
         )
 
 
@@ -141,3 +150,40 @@ def test_what_is_wrong_is_told_apart(places: Places, programme: Path) -> None:
         ("delivered", "frame"),
     ]
     assert not (places.ftp.root / "in/x.mp4").exists()
+
+
+def _sample(live: StackUnderTest, job: str, start: int, end: int) -> str:
+    """Order a clip as the page "Creating VOD Clips" does, and return its id when its exact file is cut."""
+    body: dict[str, Any] = json.loads(SAMPLE.read_text().replace("PUT-LIVE-JOB-ID-HERE", job))
+    body["outputs"][0] |= {"stream_start_time": start, "stream_end_time": end, "wait": True}
+    clip = str(live.post("/v1/vods", body)["vod_jobs"][0]["jvod_id"])
+    until(lambda: live.get(f"/v1/vods/{clip}")["accuracy"] == "frame", "the exact file", 90)
+    return clip
+
+
+def test_a_clip_is_finished_when_video_cloud_has_ingested_it(places: Places, programme: Path, tmp_path: Path) -> None:
+    live, theirs = places.live, places.cloud
+    places.store("USER_VIDEOCLOUD_CREDENTIAL_LABEL", "videocloud", CLIENT, SECRET, account_id=ACCOUNT)
+    job = live.job()
+    with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
+        until(lambda: live.state(job["id"]) == "processing", "the stream to be live")
+        clip = _sample(live, job["id"], 1, 3)
+    file = live.download(clip, tmp_path / "clip.mp4").read_bytes()
+    until(lambda: theirs.is_ingesting(file), "the exact file to be ingested", 90)
+    made = live.get(f"/v1/vods/{clip}")
+    assert made["jvod_state"] != "finished"
+    assert [one["state"] for one in made["destinations"]] != ["delivered"]
+    theirs.end("finished")
+    made = live.finished(clip, 90)
+    [(video, fields)] = theirs.cloud.videos.items()
+    assert (made["jvod_type"], made["destinations"][0]["location"]) == ("videocloud", f"videocloud://{ACCOUNT}/{video}")
+    assert (fields["name"], fields["tags"]) == ("One Minute Clip", ["live", "clip"])
+    assert theirs.cloud.ingested[-1][0] == video
+    assert theirs.cloud.ingested[-1][1]["capture-images"] is True
+
+    theirs.end("failed", "BAD_SOURCE", "cannot be decoded")
+    failing = _sample(live, job["id"], 1, 2)
+    until(lambda: live.get(f"/v1/vods/{failing}")["jvod_state"] == "failed", "the clip to fail", 90)
+    assert "BAD_SOURCE: cannot be decoded" in live.get(f"/v1/vods/{failing}")["error"]
+    assert not theirs.cloud.wrong
+    assert SECRET not in live.log()

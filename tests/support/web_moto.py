@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -38,12 +39,14 @@ class Meddled:
     always: dict[str, Answer] = field(default_factory=dict)
     spoiled: dict[str, Spoil] = field(default_factory=dict)
     client: Any = None
+    trusted: str = ""
 
     def clear(self) -> None:
         """Forget everything but an empty bucket `films`."""
         for each in (self.instead, self.always, self.spoiled):
             each.clear()
-        httpx.post(f"{self.endpoint}/moto-api/reset", trust_env=False)
+        verify = ssl.create_default_context(cafile=self.trusted) if self.trusted else False
+        httpx.post(f"{self.endpoint}/moto-api/reset", trust_env=False, verify=verify)
         self.client.create_bucket(Bucket="films")
         self.counts.clear()
 
@@ -83,14 +86,14 @@ def _operation(method: str, query: str) -> str:
 
 
 @contextlib.contextmanager
-def meddled() -> Iterator[Meddled]:
-    """Run a server with an empty bucket `films`."""
-    made = Meddled()
-    server = make_server("127.0.0.1", 0, made, threaded=True)
+def meddled(tls: ssl.SSLContext | None = None, trusted: str = "") -> Iterator[Meddled]:
+    """Run a server with an empty bucket `films`; one with TLS is known to its own client by a file of authorities."""
+    made = Meddled(trusted=trusted)
+    server = make_server("127.0.0.1", 0, made, threaded=True, ssl_context=tls)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    made.endpoint = f"http://127.0.0.1:{server.server_port}"
-    made.client = plain_client(made.endpoint)
+    made.endpoint = f"{'https' if tls else 'http'}://localhost:{server.server_port}"
+    made.client = plain_client(made.endpoint, trusted)
     made.clear()
     least, models.S3_UPLOAD_PART_MIN_SIZE = models.S3_UPLOAD_PART_MIN_SIZE, 1
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -50,10 +52,11 @@ class Peer:
     calls: list[Call] = field(default_factory=list)
     continues: bool = True
     lingers: bool = False
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self.tls else f"http://127.0.0.1:{self.port}"
 
     def methods(self) -> list[str]:
         return [call.method for call in self.calls]
@@ -93,7 +96,7 @@ def _write(writer: asyncio.StreamWriter, call: Call, said: Said) -> None:
 
 
 @contextlib.asynccontextmanager
-async def peer(handle: Handler, first: Handler = lambda _call: None, **how: bool) -> AsyncIterator[Peer]:
+async def peer(handle: Handler, first: Handler = lambda _call: None, **how: Any) -> AsyncIterator[Peer]:
     """Run a server."""
     made = Peer(handle, first, **how)
     running: set[asyncio.Task[None]] = set()
@@ -104,7 +107,7 @@ async def peer(handle: Handler, first: Handler = lambda _call: None, **how: bool
         running.add(task)
         await made.serve(reader, writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=made.tls)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

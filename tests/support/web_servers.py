@@ -90,15 +90,15 @@ class Bucket:
         return [row["Key"] for row in rows]
 
 
-def plain_client(endpoint: str) -> Any:
-    """Return boto3's client, as anybody has it."""
+def plain_client(endpoint: str, trusted: str = "") -> Any:
+    """Return boto3's client, as anybody has it; `trusted` is a file of authorities besides the usual ones."""
     config = Config(
         s3={"addressing_style": "path"}, request_checksum_calculation="when_required",
         response_checksum_validation="when_required", retries={"total_max_attempts": 3},
     )  # fmt: skip
     return boto3.client(
         "s3", endpoint_url=endpoint, aws_access_key_id=USER, aws_secret_access_key=PASSWORD,
-        region_name="us-east-1", config=config,
+        region_name="us-east-1", config=config, verify=trusted or None,
     )  # fmt: skip
 
 

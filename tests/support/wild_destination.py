@@ -43,6 +43,9 @@ class Place:
     """Whether it never says what it has; `asked` says that it was asked."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     tested: str = ""
+    keeps: int = 0
+    """How often nothing can be cleared away, `stays`: for good."""
+    stays: bool = False
 
     def make(self, order: Order) -> Destination:
         self.orders.append(order)
@@ -118,6 +121,10 @@ class Wild:
         return not file.sha256 or hashlib.sha256(there).hexdigest() == file.sha256
 
     async def discard(self, transfer: Transfer) -> None:
+        if self.place.keeps:
+            self.place.keeps -= 1
+            raise DestinationFailed("421 not now", final=self.place.stays)
+        self.place.steps.append(f"{self.order.accuracy} is cleared away")
         self.place.parts.pop(transfer.resume, None)
 
     async def test(self) -> None:

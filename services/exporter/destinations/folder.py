@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ DRAFT: Final = ".reelay-"
 DEEPEST: Final = 32
 CLOSING: Final = timedelta(seconds=5)
 LONGEST: Final = 255
+_PARSED: Final = re.compile(r"[%?# ]")  # what parsers of URLs take for something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class FolderDestination:
             await self._copy(file, transfer, draft)
             # a slow disk takes its time to write what it has been given
             await patiently(lambda: draft.finish(self.parts[-1]), transfer, file.size)
-        return f"file:///{quote('/'.join(self.parts[1:]))}"
+        return f"file:///{_PARSED.sub(lambda found: quote(found[0]), '/'.join(self.parts[1:]))}"
 
     async def _copy(self, file: SourceFile, transfer: Transfer, draft: Draft) -> None:
         await asyncio.to_thread(draft.keep, file.size)

@@ -194,14 +194,16 @@ class FtpDestination:
     async def _take_name(self, session: FtpSession) -> None:
         """Rename to the final name; where a server renames over nothing, delete what is there just before."""
         name = self._remote.name
-        reply = await session.rename(self._temporary, name)
+        reply, about_name = await session.rename(self._temporary, name)
         if reply.worked:
             return
+        if not about_name:  # nothing may be renamed here, or another exporter has just done it
+            raise refusal("rename", reply, final=None if await session.size(self._temporary) is not None else False)
         if reply.code >= 500:
             deleted = await session.delete(name)
             if not deleted.worked:  # there was none, or it may not be touched
                 raise refusal("rename", reply)
-            reply = await session.rename(self._temporary, name)
+            reply, _ = await session.rename(self._temporary, name)
         if not reply.worked:
             raise refusal("rename", reply, final=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import ssl
 from asyncio import Future
 from collections.abc import AsyncIterator, Sequence
@@ -111,10 +112,10 @@ class FtpSession:
         """Delete a file, if there is one."""
         return await self.control.ask(f"DELE {name}")
 
-    async def rename(self, old: str, new: str) -> Reply:
-        """Rename a file; return the reply that decided."""
+    async def rename(self, old: str, new: str) -> tuple[Reply, bool]:
+        """Rename a file; return the reply that decided, and whether it is about the new name."""
         reply = await self.control.ask(f"RNFR {old}")
-        return await self.control.ask(f"RNTO {new}") if reply.worked else reply
+        return (await self.control.ask(f"RNTO {new}"), True) if reply.worked else (reply, False)
 
     def algorithm(self) -> str:
         """Return the best checksum that the server tells, as hashlib names it; empty: none."""
@@ -206,30 +207,33 @@ class FtpSession:
 
     @contextlib.asynccontextmanager
     async def _data(self) -> AsyncIterator[DataLine]:
-        port = await self._passive()
-        try:
-            line = DataLine(await connect_beside(self.control.sock, port, allowed=self.allowed))
-        except OSError as error:
-            said = error.strerror or "timed out"
-            hint = f"data connection: port {port} could not be reached (are the server's passive ports open?): {said}"
-            raise DestinationFailed(hint) from error
+        line = DataLine(await self._connected())
         try:
             yield line
         finally:
             line.close()
 
-    async def _passive(self) -> int:
-        """Return the port of a data connection; the address that PASV tells is never used (RFC 2577, 3)."""
+    async def _connected(self) -> socket.socket:
+        """Connect to the port that EPSV tells or, where it tells none or that one is shut on the way, PASV.
+
+        The address that PASV tells is never used (RFC 2577, 3).
+        """
         reply = await self.control.ask("EPSV")
         found = _EPSV.search(reply.lines[-1]) if reply.code == 229 else None
-        port = int(found[2]) if found else 0
-        if not found:
-            reply = await self.control.ask("PASV")
-            pair = _PASV.search(reply.lines[-1]) if reply.code == 227 else None
-            port = int(pair[1]) * 256 + int(pair[2]) if pair else 0
+        if found and 0 < int(found[2]) < 65536:
+            with contextlib.suppress(OSError):  # some routers open only what they read in replies to PASV
+                return await connect_beside(self.control.sock, int(found[2]), allowed=self.allowed)
+        reply = await self.control.ask("PASV")
+        pair = _PASV.search(reply.lines[-1]) if reply.code == 227 else None
+        port = int(pair[1]) * 256 + int(pair[2]) if pair else int(found[2]) if found else 0
         if not 0 < port < 65536:
             raise refusal("data connection (EPSV, PASV)", reply, final=reply.code >= 500 or reply.worked)
-        return port
+        try:
+            return await connect_beside(self.control.sock, port, allowed=self.allowed)
+        except OSError as error:
+            said = error.strerror or "timed out"
+            hint = f"data connection: port {port} could not be reached (are the server's passive ports open?): {said}"
+            raise DestinationFailed(hint) from error
 
     def _secure(self, line: DataLine) -> Future[None] | None:
         """Begin TLS on a data connection; some servers say that a transfer begins before it is done, others after."""

@@ -52,7 +52,7 @@ class HttpMaker:
             return with_user(login, order)
         record = order.credential.record
         tokens = Tokens(self.web, self.clock, record.url, record.public, order.credential.private)
-        return Login(bearer=tokens.get)
+        return Login(bearer=tokens.get, forget=tokens.drop)
 
 
 @dataclass(frozen=True, slots=True)

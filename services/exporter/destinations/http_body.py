@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ ANSWER_S: Final = 600.0
 EXPECT_S: Final = 1.0
 EXPECT_FROM: Final = 1 << 20
 """Bodies from this size on are sent when the server has said 100, or nothing for a second (RFC 9110, 10.1.1)."""
+EXPECTATION_FAILED: Final = 417
+"""Of a server that does not know `Expect`: the request is repeated without it."""
 LATE_S: Final = 5.0
 READ: Final = 64 << 10
 BODY_LIMIT: Final = 16 << 10
@@ -36,11 +38,12 @@ Fields = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A server's answer; names of fields in lower case."""
+    """A server's answer; names of fields in lower case. `whole`: the request's body was sent before it, all of it."""
 
     status: int
     fields: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    whole: bool = True
 
 
 class BodySender:
@@ -55,6 +58,15 @@ class BodySender:
 
         Raise httpcore's errors, AddressRefused, DestinationFailed. `url` is http or https, in its normal form.
         """
+        asks = file.size >= EXPECT_FROM
+        reply = await self._send(method, url, fields, file, transfer, asks=asks)
+        if asks and reply.status == EXPECTATION_FAILED:
+            reply = await self._send(method, url, fields, file, transfer, asks=False)
+        return reply
+
+    async def _send(
+        self, method: str, url: str, fields: Fields, file: SourceFile, transfer: Transfer, *, asks: bool
+    ) -> Reply:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -64,7 +76,7 @@ class BodySender:
                 stream = await stream.start_tls(self._tls, host, CONNECT_S)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             head = [("host", parts.netloc), ("content-length", str(file.size)), ("connection", "close"), *fields]
-            if file.size >= EXPECT_FROM:
+            if asks:
                 head.append(("expect", "100-continue"))
             return await _Exchange(stream).run(h11.Request(method=method, target=target, headers=head), file, transfer)
         finally:
@@ -84,15 +96,16 @@ class _Exchange:
             await self._write(self._http.send(request), reading)
             if any(name == b"expect" for name, _ in request.headers):
                 await self._await_go(reading)
+            whole = False
             try:
-                await self._send_body(file, transfer, reading)
+                whole = await self._send_body(file, transfer, reading)
             except (httpcore.NetworkError, httpcore.TimeoutException):
                 async with asyncio.timeout(LATE_S):  # what it said before it closed
                     await asyncio.wait({reading})
                 if not reading.done() or reading.exception():
                     raise
             async with waiting(transfer, file.size):
-                return await asyncio.wait_for(reading, ANSWER_S)
+                return replace(await asyncio.wait_for(reading, ANSWER_S), whole=whole)
         except TimeoutError as error:
             raise httpcore.ReadTimeout("no answer") from error
         finally:
@@ -108,17 +121,19 @@ class _Exchange:
         finally:
             go.cancel()
 
-    async def _send_body(self, file: SourceFile, transfer: Transfer, reading: asyncio.Task[Reply]) -> None:
+    async def _send_body(self, file: SourceFile, transfer: Transfer, reading: asyncio.Task[Reply]) -> bool:
+        """Send until the server has answered; return whether it was all."""
         total = 0
         async with contextlib.aclosing(file.chunks()) as pieces:
             async for piece in pieces:
                 if reading.done():
-                    return
+                    return False
                 await self._write(self._http.send(h11.Data(data=piece)), reading)
                 total += len(piece)
                 await transfer.sent(total)
         if not reading.done():
             await self._write(self._http.send(h11.EndOfMessage()), reading)
+        return total == file.size
 
     async def _write(self, data: bytes | None, reading: asyncio.Task[Reply]) -> None:
         """Write, until the server has answered: it may take no more."""

@@ -27,6 +27,7 @@ PATIENCE_S: Final = 30
 READ_LIMIT: Final = 64 << 10
 ASK_S: Final = 60.0
 """How long a question may take in all, its answer read."""
+UNAUTHORIZED: Final = 401
 _WORKING: Final = frozenset({"MOVE"})  # some servers copy
 _WEB: Final = {"http": "http", "https": "https", "webdav": "http", "webdavs": "https"}
 Lookup = Callable[[], Awaitable[str]]
@@ -34,11 +35,12 @@ Lookup = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What is sent as Authorization: Basic, or Bearer with a token that is fetched."""
+    """What is sent as Authorization: Basic, or Bearer with a token that is fetched; `forget` drops it when refused."""
 
     user: str = ""
     password: str = ""
     bearer: Lookup | None = None
+    forget: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         """Return a text without secrets."""
@@ -135,7 +137,20 @@ class WebServer:
         return refused(at.shown, doing, reply, secrets=(*self.secrets, *of_query(at.url)))
 
     async def ask(self, method: str, at: WebFile, content: bytes = b"", **fields: str) -> Reply:
-        """Make a small request, and return the answer; fields' names with _ for -. Follow no redirect."""
+        """Make a small request, and return the answer; fields' names with _ for -. Follow no redirect.
+
+        Where a token is refused, which may end before its time, ask once more with another.
+        """
+        reply = await self._ask(method, at, content, **fields)
+        return await self._ask(method, at, content, **fields) if self._renews(reply) else reply
+
+    def _renews(self, reply: Reply) -> bool:
+        if reply.status != UNAUTHORIZED or self._login.forget is None:
+            return False
+        self._login.forget()
+        return True
+
+    async def _ask(self, method: str, at: WebFile, content: bytes = b"", **fields: str) -> Reply:
         whole = ANSWER_S if method in _WORKING else ASK_S
         times = httpx.Timeout(whole, connect=CONNECT_S, write=CONNECT_S)
         named = {name.replace("_", "-"): value for name, value in fields.items()}
@@ -150,8 +165,10 @@ class WebServer:
                     return Reply(answer.status_code, dict(answer.headers), body)
 
     async def put(self, at: WebFile, file: SourceFile, transfer: Transfer, content_type: str) -> Reply:
-        """Send the file, once more when the server asks for a short pause."""
+        """Send the file, once more when the server asks for a short pause, or for another token."""
         reply = await self._put(at, file, transfer, content_type)
+        if self._renews(reply):
+            reply = await self._put(at, file, transfer, content_type)
         after = reply.fields.get("retry-after", "")
         if reply.status in {429, 503} and after.isdecimal() and int(after) <= PATIENCE_S:
             await asyncio.sleep(int(after))
@@ -162,7 +179,11 @@ class WebServer:
         with translated(at.shown):
             login = await self._login_field()
             fields = [("user-agent", AGENT), ("content-type", content_type), *login.items()]
-            return await self._sender.send("PUT", at.url, fields, file, transfer)
+            reply = await self._sender.send("PUT", at.url, fields, file, transfer)
+        if 200 <= reply.status < 300 and not reply.whole:
+            text = f"{at.shown}: the server said yes (HTTP {reply.status}) before it had the whole file"
+            raise DestinationFailed(text)
+        return reply
 
 
 def with_user(login: Login, order: Order) -> Login:

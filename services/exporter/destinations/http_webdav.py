@@ -17,6 +17,7 @@ from services.exporter.destinations.telling import waiting
 from shared.errors import DestinationFailed
 
 TAKEN: Final = frozenset({200, 201, 204})
+REMOVED: Final = TAKEN | {202, 404, 410}
 _NO_COLLECTION: Final = frozenset({404, 409})
 _IS_THERE: Final = frozenset({200, 201, 301, 302, 405})
 # Servers behind a proxy that ends TLS, or that know themselves by another name, refuse the absolute form.
@@ -26,6 +27,7 @@ _ASK_LENGTH: Final = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><getcontentlength/></prop></propfind>'
 )
 _LONGEST_NAME: Final = 200
+GONE: Final = 404
 LOCKED: Final = 423
 _LOCK_TRIES: Final = 6
 LOCK_S: Final = 0.2
@@ -78,7 +80,8 @@ class DavDestination:
             if reply.status in _ABSOLUTE_REFUSED:
                 reply = await self._moved(self.at.path)
             if reply.status not in TAKEN:
-                raise self.server.fault(self.at, "MOVE", reply)
+                fault = self.server.fault(self.at, "MOVE", reply)  # 404: another exporter has just moved it
+                raise DestinationFailed(str(fault), final=fault.final and reply.status != GONE)
             await self._check(self.at, file)
         return self.at.shown
 
@@ -98,7 +101,7 @@ class DavDestination:
         reply = await self.server.ask(
             "PROPFIND", self.at.at(f"{path}/"), _ASK_LENGTH, depth="0", content_type="application/xml"
         )
-        return reply.status == 404
+        return reply.status == GONE
 
     async def _check(self, at: WebFile, file: SourceFile) -> None:
         length = await self._length(at)
@@ -109,12 +112,12 @@ class DavDestination:
     async def _length(self, at: WebFile) -> int | None:
         """Return a file's length, by PROPFIND or else by HEAD; None when it is not there."""
         reply = await self.server.ask("PROPFIND", at, _ASK_LENGTH, depth="0", content_type="application/xml")
-        if reply.status == 404:
+        if reply.status == GONE:
             return None
         if reply.status == 207 and (found := _LENGTH.search(reply.body)):
             return int(found[1])
         reply = await self.server.ask("HEAD", at)
-        if reply.status == 404:
+        if reply.status == GONE:
             return None
         if reply.status != 200:
             raise self.server.fault(self.at, "HEAD", reply)
@@ -128,9 +131,7 @@ class DavDestination:
     async def discard(self, transfer: Transfer) -> None:
         """Remove the temporary file."""
         if transfer.resume:
-            reply = await _unlocked(lambda: self.server.ask("DELETE", self._temporary))
-            if reply.status >= 500 or reply.status == LOCKED:
-                raise self.server.fault(self.at, "DELETE", reply)
+            await self._remove(self._temporary)
 
     async def test(self) -> None:
         """Write a small file into the folder, or the nearest one above it that is there, and remove it."""
@@ -141,8 +142,12 @@ class DavDestination:
         reply = await self.server.ask("PUT", test, b"test", content_type="text/plain")
         if reply.status not in TAKEN:
             raise self.server.fault(self.at, "PUT", reply)
-        reply = await self.server.ask("DELETE", test)
-        if reply.status >= 400:
+        await self._remove(test)
+
+    async def _remove(self, at: WebFile) -> None:
+        """Delete a file, if it is there; a 207 tells of what could not be deleted (RFC 4918, 9.6.1)."""
+        reply = await _unlocked(lambda: self.server.ask("DELETE", at))
+        if reply.status not in REMOVED:
             raise self.server.fault(self.at, "DELETE", reply)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from services.exporter.destinations.hidden import hidden, of_query
-from services.exporter.destinations.http_server import Login, Web, WebFile, WebServer
+from services.exporter.destinations.http_body import Reply
+from services.exporter.destinations.http_server import UNAUTHORIZED, Login, Web, WebFile, WebServer
 from shared.errors import DestinationFailed
 from shared.runtime.clock import Clock
 
@@ -16,6 +18,8 @@ _EARLY_S: Final = 30
 _USUAL_S: Final = 300
 _NS: Final = 10**9
 _LONGEST: Final = 200
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}")
+"""What a field of HTTP can hold: what cannot be sent would be shown in the error."""
 _WRONG: Final = frozenset({"invalid_client", "unauthorized_client", "invalid_grant"})
 
 
@@ -47,17 +51,22 @@ class Tokens:
             accept="application/json",
         )  # fmt: skip
         said = _read(reply.body)
-        if reply.status != 200 or not isinstance(said.get("access_token"), str):
-            code, why = str(said.get("error", "")), str(said.get("error_description", ""))
-            if code in _WRONG or reply.status == 401:
-                more = hidden(f"{code}: {why}", (*self._server.secrets, *of_query(self._at.url)))[:_LONGEST]
-                text = f"{self._at.shown}: the client id or the client secret is not accepted ({more})"
-                raise DestinationFailed(text, final=True)
-            raise self._server.fault(self._at, "POST", reply)
-        lasts = said.get("expires_in")
+        token, lasts = said.get("access_token"), said.get("expires_in")
+        if reply.status != 200 or not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise self._refused(reply, said)
         lasts_s = lasts if isinstance(lasts, int) and lasts > 0 else _USUAL_S
-        self._token = said["access_token"]
+        self._token = token
         self._ends_ns = self._clock.monotonic_ns() + max(1, lasts_s - _EARLY_S) * _NS
+
+    def _refused(self, reply: Reply, said: dict[str, Any]) -> DestinationFailed:
+        code, why = str(said.get("error", "")), str(said.get("error_description", ""))
+        if code in _WRONG or reply.status == UNAUTHORIZED:
+            more = hidden(f"{code}: {why}", (*self._server.secrets, *of_query(self._at.url)))[:_LONGEST]
+            text = f"{self._at.shown}: the client id or the client secret is not accepted ({more})"
+            return DestinationFailed(text, final=True)
+        if reply.status == 200:
+            return DestinationFailed(f"{self._at.shown}: the server answers, but with no token")
+        return self._server.fault(self._at, "POST", reply)
 
 
 def _read(body: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from services.exporter.destinations.base import Destination, Maker, Order
@@ -71,4 +72,5 @@ def _videocloud(settings: Settings) -> Maker:
 
     bases = Bases(settings.videocloud_oauth_url, settings.videocloud_cms_url, settings.videocloud_ingest_url)
     waits = Waits(whole=settings.videocloud_wait)
-    return VideoCloudMaker.of(settings.allowed_networks, trusting(settings.ca_file), SystemClock(), bases, waits)
+    made = VideoCloudMaker.of(settings.allowed_networks, trusting(settings.ca_file), SystemClock(), bases, waits)
+    return replace(made, bucket_endpoint=settings.videocloud_bucket_url)

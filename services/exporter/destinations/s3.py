@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +15,14 @@ from services.exporter.destinations.base import Order, SourceFile, Transfer
 from services.exporter.destinations.s3_client import Access, S3Clients, S3Link
 from services.exporter.destinations.s3_errors import S3Fault
 from services.exporter.destinations.s3_object import Note, S3Object
-from services.exporter.destinations.s3_upload import SHA, S3Upload, abort
+from services.exporter.destinations.s3_upload import SHA, S3Upload, abort, begin
 from shared.errors import DestinationFailed, Rejected
 from shared.security.netguard.addresses import Networks
 from shared.security.netguard.urls import check_url
 
 LONGEST_KEY: Final = 1024
+CLEAR_S: Final = 3.0
+"""How long a test that fails, or takes too long, may take besides to drop its upload."""
 # Our options, and boto3's names for them.
 _OPTIONS: Final = {
     "storage_class": "StorageClass",
@@ -109,14 +113,20 @@ class S3Destination:
         given = {name: value for name, value in self.written_with.items() if name != "Metadata"}
         async with self._link() as link:
             try:
-                upload = (await link.call("create_multipart_upload", **named, **given))["UploadId"]
+                upload = await begin(link, self._where, **named, **given)
             except S3Fault as fault:
                 if fault.code not in _NO_MULTIPART:
                     raise
                 await link.call("put_object", **named, **given, Body=b"test")
                 await link.call("delete_object", **named)
                 return
-            await link.call("upload_part", **named, UploadId=upload, PartNumber=1, Body=b"test")
+            try:
+                await link.call("upload_part", **named, UploadId=upload, PartNumber=1, Body=b"test")
+            except BaseException:
+                with contextlib.suppress(S3Fault, TimeoutError):
+                    async with asyncio.timeout(CLEAR_S):
+                        await link.call("abort_multipart_upload", **named, UploadId=upload)
+                raise
             await link.call("abort_multipart_upload", **named, UploadId=upload)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -137,12 +138,7 @@ class S3Upload:
 
     async def _in_parts(self, transfer: Transfer, note: Note | None) -> None:
         spans = dict(enumerate(_spans(self._file.size, part_size(self._file.size)), 1))
-        try:
-            if note is not None:
-                self._done = await self._proven(await self._uploaded(note, spans), spans, transfer)
-        except S3Fault as fault:
-            if not fault.final and fault.code != "NoSuchUpload":
-                raise
+        if note is not None and not await self._taken_up(note, spans, transfer):
             if await self.is_there(transfer):  # joined by an earlier try, or by another exporter
                 return
             note = None
@@ -160,12 +156,23 @@ class S3Upload:
                 await transfer.keep("")
             raise
 
+    async def _taken_up(self, note: Note, spans: Mapping[int, tuple[int, int]], transfer: Transfer) -> bool:
+        """Return whether an earlier try's upload goes on; one whose parts may not be listed is dropped."""
+        try:
+            self._done = await self._proven(await self._uploaded(note, spans), spans, transfer)
+        except S3Fault as fault:
+            if not fault.final and fault.code != "NoSuchUpload":
+                raise
+            if fault.final:
+                with contextlib.suppress(S3Fault):
+                    await abort(self._link, self._at.bucket, note)
+            return False
+        return True
+
     async def _begin(self, transfer: Transfer) -> Note:
-        answer = await self._link.call("create_multipart_upload", **self._at.named, **self._at.written_with)
-        note = Note(
-            str(answer["UploadId"]), part_size(self._file.size), self._file.size, self._file.sha256,
-            f"{self._at.bucket}/{self._at.key}",
-        )  # fmt: skip
+        upload = await begin(self._link, self._where, **self._at.named, **self._at.written_with)
+        size, key = self._file.size, f"{self._at.bucket}/{self._at.key}"
+        note = Note(upload, part_size(size), size, self._file.sha256, key)
         try:
             await transfer.keep(note.text)
         except BaseException:
@@ -254,6 +261,14 @@ class S3Upload:
 
     def _total(self) -> int:
         return sum(size for size, _ in self._done.values()) + sum(body.taken for body in self._bodies.values())
+
+
+async def begin(link: S3Link, where: str, **arguments: Any) -> str:
+    """Begin an upload in parts, and return its id."""
+    upload = (await link.call("create_multipart_upload", **arguments)).get("UploadId")
+    if not upload:
+        raise DestinationFailed(f"{where}: the server names no upload")
+    return str(upload)
 
 
 async def abort(link: S3Link, bucket: str, note: Note) -> None:

@@ -14,7 +14,7 @@ import asyncssh
 from asyncssh import FXF_CREAT, FXF_READ, FXF_TRUNC, FXF_WRITE
 
 from services.exporter.destinations.base import Order, SourceFile, Transfer
-from services.exporter.destinations.remote import SAMPLE, Remote, read_url, temporary_name
+from services.exporter.destinations.remote import SAMPLE, Remote, read_url, saying, temporary_name
 from services.exporter.destinations.ssh_connection import Pins, refusal, ssh_connection, told
 from shared.errors import DestinationFailed
 from shared.security.netguard import Networks
@@ -31,6 +31,8 @@ _UNDER_WAY: Final = 4 << 20
 """Bytes that are sent before the first of them is acknowledged."""
 _PACKET: Final = 32 << 10  # of an SSH channel; a request of n packets that is a little shorter needs no packet more
 _HEAD: Final = 64
+_LARGEST: Final = 256 << 10
+"""Of a request, whatever a server says that it takes: it is gathered in memory, and tells nothing before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,24 @@ class SftpDestination:
         """Bring the temporary file to its full length."""
         # Requests may be carried out in any order: of what was under way when the last try ended, parts may be missing.
         offset = max(there - _UNDER_WAY, 0) if there <= file.size else 0
-        if offset == 0:
-            await _remove(sftp, self._temporary)
+        if offset and await self._goes_on(sftp, file, offset):
+            await self._send(sftp, file, transfer, offset)
+            return
+        await _remove(sftp, self._temporary)
+        await self._send(sftp, file, transfer, 0)
+
+    async def _goes_on(self, sftp: asyncssh.SFTPClient, file: SourceFile, offset: int) -> bool:
+        """Return whether the server writes into a file that is there: those that keep files as objects do not."""
+        try:
+            async with _opened(sftp, self._temporary, FXF_WRITE) as target:
+                await target.write(await file.read(offset, SAMPLE), offset)
+        except (asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost):
+            raise
+        except asyncssh.SFTPError:
+            return False
+        return True
+
+    async def _send(self, sftp: asyncssh.SFTPClient, file: SourceFile, transfer: Transfer, offset: int) -> None:
         flags = FXF_WRITE if offset else FXF_WRITE | FXF_CREAT | FXF_TRUNC
         with _step("upload"):
             async with _opened(sftp, self._temporary, flags) as target:
@@ -150,14 +168,17 @@ class SftpDestination:
 
     async def _take_name(self, sftp: asyncssh.SFTPClient) -> None:
         """Rename to the final name; where a server renames over nothing, delete what is there just before."""
-        with contextlib.suppress(asyncssh.SFTPOpUnsupported):
-            with _step("rename"):
-                await sftp.posix_rename(self._temporary, self._final)
-            return
+        posix = True
         try:
+            with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+                await sftp.posix_rename(self._temporary, self._final)
+                return
+            posix = False
             await sftp.rename(self._temporary, self._final)
         except asyncssh.SFTPError as error:
-            if await _size(sftp, self._final) is None:
+            if await _size(sftp, self._temporary) is None:  # another exporter has just done it: nothing may go
+                raise DestinationFailed(f"rename: the server said: {saying(error.reason)}") from error
+            if posix or await _size(sftp, self._final) is None:
                 raise refusal("rename", error) from error
             with _step("replacing what is there"):
                 await sftp.remove(self._final)
@@ -176,7 +197,8 @@ async def _write(
     target: asyncssh.SFTPClientFile, chunks: AsyncIterator[bytes], offset: int, transfer: Transfer
 ) -> None:
     """Write chunks from an offset, many requests under way at once; tell what was acknowledged without a gap."""
-    block, target.write_len = target.write_len, 0  # a write is one request: what it would begin besides, nobody ends
+    block = min(target.write_len, _LARGEST)
+    target.write_len = 0  # a write is one request: what it would begin besides, nobody ends
     if block > 2 * _PACKET:
         block = block // _PACKET * _PACKET - _HEAD
     under_way: deque[tuple[int, asyncio.Task[int]]] = deque()

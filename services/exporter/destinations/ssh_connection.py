@@ -50,12 +50,16 @@ class Pins:
 
     @classmethod
     def of(cls, text: str) -> Pins:
-        """Return what a credential's `host_key` pins: lines of public keys, of known_hosts, or of `ssh-keygen -l`."""
+        """Return what a credential's `host_key` pins: lines of public keys, of known_hosts, or of `ssh-keygen -l`.
+
+        Comments pin nothing, nor do lines of known_hosts that are marked: their keys are revoked, or sign others.
+        """
+        given = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", "@")))
         try:
-            keys = tuple(asyncssh.import_public_key(found) for found in _KEY.findall(text))
+            keys = tuple(asyncssh.import_public_key(found) for found in _KEY.findall(given))
         except (asyncssh.KeyImportError, ValueError) as error:
             raise DestinationFailed("the credential's host_key cannot be read as a public key", final=True) from error
-        prints = frozenset(_FINGERPRINT.findall(text))
+        prints = frozenset(_FINGERPRINT.findall(given))
         if text.strip() and not keys and not prints:
             hint = (
                 "the credential's host_key is neither a public key (ssh-ed25519 AAAA...) nor a SHA256:... fingerprint"

@@ -10,10 +10,9 @@ be another video's: ours has the tag `reelay-<export>`. An upload is resumed whe
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,9 +20,11 @@ from urllib.parse import urlsplit
 from services.exporter.destinations.base import Order, SourceFile, Transfer
 from services.exporter.destinations.http_server import Web
 from services.exporter.destinations.s3_client import Access, S3Clients
+from services.exporter.destinations.s3_errors import S3Fault
 from services.exporter.destinations.s3_object import S3Object
 from services.exporter.destinations.s3_upload import S3Upload
 from services.exporter.destinations.videocloud_api import Bases, CloudFault, VideoCloud
+from services.exporter.destinations.videocloud_note import Note, Part, keep
 from shared.errors import DestinationFailed, NotYet
 from shared.runtime.clock import Clock
 from shared.security.netguard.addresses import Networks
@@ -31,6 +32,7 @@ from shared.security.netguard.addresses import Networks
 _IN_USE: Final = "REFERENCE_ID_IN_USE"
 _FINISHED: Final = "finished"
 _ENDED: Final = frozenset({_FINISHED, "failed", "error", "cancelled", "canceled"})
+_ENDED_KEYS: Final = frozenset({"ExpiredToken", "TokenRefreshRequired", "InvalidToken"})
 _FAILURES: Final = 6
 _MOST_JOBS: Final = 20
 _LONGEST_URL: Final = 2048
@@ -81,37 +83,6 @@ class VideoCloudMaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """How far a delivery is: the video, its upload, the URL that ingest reads, when it was asked, and its job.
-
-    `since_ms`: since when it waits for other jobs of the video; `failures`: looks at its job that failed in a row.
-    """
-
-    video: str = ""
-    made: bool = False
-    upload: str = ""
-    master: str = ""
-    size: int = 0
-    sha256: str = ""
-    asked_ms: int = 0
-    before: list[str] = field(default_factory=list)
-    job: str = ""
-    since_ms: int = 0
-    failures: int = 0
-
-    @classmethod
-    def read(cls, text: str, file: SourceFile | None = None) -> Note:
-        """Return a kept note; of another file, only the video counts."""
-        try:
-            found = json.loads(text) if text else {}
-            note = cls(**{name: found[name] for name in cls.__slots__ if name in found})
-        except (ValueError, TypeError):
-            return cls()
-        same = file is None or (note.size, note.sha256) == (file.size, file.sha256)
-        return note if same else cls(video=note.video, made=note.made)
-
-
-@dataclass(frozen=True, slots=True)
 class VideoCloudDestination:
     """One video of one account; the exact file takes the fast one's place in the same video."""
 
@@ -139,12 +110,16 @@ class VideoCloudDestination:
                 raise
             await transfer.keep("")  # the video was deleted: the next try makes another
             raise DestinationFailed(str(fault)) from None
+        except S3Fault as fault:
+            if fault.code not in _ENDED_KEYS:
+                raise
+            raise DestinationFailed(f"{_TEXT}'s bucket: the keys that it lent have ended ({fault.code})") from None
 
     async def _put(self, file: SourceFile, transfer: Transfer) -> str:
         note = Note.read(transfer.resume, file)
         if not note.video:
             note = await self._make(note)
-            await _keep(transfer, note)
+            await keep(transfer, note)
         job = note.job or (await self._asked(note) if note.asked_ms else "")
         if not job:
             if note.since_ms and not note.master:  # a URL that is not kept: wait first, so as to upload once more only
@@ -153,11 +128,11 @@ class VideoCloudDestination:
                 note = await self._upload(note, file, transfer)
             before = await self._settled(note, transfer)
             note = replace(note, asked_ms=self.maker.clock.now_ms(), before=before)
-            await _keep(transfer, note)
+            await keep(transfer, note)
             job = await self.cloud.ingest(note.video, {**self.ingest, "master": {"url": note.master}})
         if job != note.job:
             note = replace(note, job=job)
-            await _keep(transfer, note)
+            await keep(transfer, note)
         await self._look(note, transfer)
         return f"videocloud://{self.account}/{note.video}"
 
@@ -195,7 +170,7 @@ class VideoCloudDestination:
         note = replace(note, size=file.size, sha256=file.sha256)
         async with self.maker.clients.link(access, f"{_TEXT}'s bucket") as link:
             at = S3Object(named[0], named[1], {"ContentType": file.content_type})
-            await S3Upload(link, at, file, f"{_TEXT}'s bucket").put(_Part(transfer, note))
+            await S3Upload(link, at, file, f"{_TEXT}'s bucket").put(Part(transfer, note))
         if not 0 < len(master) <= _LONGEST_URL:
             raise DestinationFailed(f"{_TEXT} names no usable URL to ingest from", final=True)
         return replace(note, master=master, upload="")
@@ -214,7 +189,7 @@ class VideoCloudDestination:
         if not all(row.get("state") in _ENDED for row in rows):
             note = replace(note, since_ms=note.since_ms or self.maker.clock.now_ms())
             if (pause := self._pause(note.since_ms)) is not None:
-                await _keep(transfer, note)
+                await keep(transfer, note)
                 raise NotYet(f"another file is being ingested into the video {note.video}", pause)
         return [str(row.get("id", "")) for row in rows][-_MOST_JOBS:]
 
@@ -226,7 +201,7 @@ class VideoCloudDestination:
         except DestinationFailed as fault:  # told of too early, or overloaded: the job runs all the same
             if note.failures >= _FAILURES or (fault.final and not _is_missing(fault)):
                 raise
-            await _keep(transfer, replace(note, failures=note.failures + 1))
+            await keep(transfer, replace(note, failures=note.failures + 1))
         else:
             state = str(row.get("state", ""))
             if state == _FINISHED:
@@ -236,7 +211,7 @@ class VideoCloudDestination:
                 text = f"{_TEXT} could not ingest the file: {said or state} (job {note.job})"
                 raise DestinationFailed(text, final=True)
             if note.failures:
-                await _keep(transfer, replace(note, failures=0))
+                await keep(transfer, replace(note, failures=0))
         if pause is None:
             hours = self.maker.waits.whole / timedelta(hours=1)
             text = f"{_TEXT} has not ingested the file within {hours:g} h (job {note.job} is {state})"
@@ -262,38 +237,17 @@ class VideoCloudDestination:
         return newest.get("state") == _FINISHED and all(row.get("state") in _ENDED for row in rows)
 
     async def discard(self, transfer: Transfer) -> None:
-        """Delete the video that this put created, when no file was ever ingested. An upload goes after a day."""
+        """Delete the video that this put created, when no file was ever ingested. An upload goes after a day.
+
+        Another put's neither: the exact file goes into the video that the fast one made.
+        """
         note = Note.read(transfer.resume)
         if note.made and not note.asked_ms:
-            await self.cloud.delete(note.video)
+            await self.cloud.drop(note.video)
 
     async def test(self) -> None:
         """Fetch a token, and ask the account for something. A test that writes would be a video on a site."""
         await self.cloud.count()
-
-
-class _Part:
-    """The upload's view of a delivery: its note is a part of ours."""
-
-    def __init__(self, transfer: Transfer, note: Note) -> None:
-        self.resume = note.upload
-        self._transfer = transfer
-        self._note = note
-
-    async def sent(self, total: int) -> None:
-        """Tell the delivery."""
-        await self._transfer.sent(total)
-
-    async def keep(self, resume: str) -> None:
-        """Keep the upload's note in the delivery's."""
-        self.resume = resume
-        await _keep(self._transfer, replace(self._note, upload=resume))
-
-
-async def _keep(transfer: Transfer, note: Note) -> None:
-    """Keep a note; a URL with a query may be signed, and is not kept."""
-    kept = replace(note, master="") if "?" in note.master else note
-    await transfer.keep(json.dumps({name: value for name, value in asdict(kept).items() if value}))
 
 
 def _is_missing(fault: DestinationFailed) -> bool:

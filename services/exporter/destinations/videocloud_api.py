@@ -43,26 +43,27 @@ class VideoCloud:
         self._bases = bases
         self._account = quote(account, safe="")
         self._secrets = of_login(*client)
-        self._tokens = Tokens(web, clock, f"{bases.oauth.rstrip('/')}/v4/access_token", *client)
-        self._server = WebServer(web, Login(bearer=self._tokens.get))
+        tokens = Tokens(web, clock, f"{bases.oauth.rstrip('/')}/v4/access_token", *client)
+        self._server = WebServer(web, Login(bearer=tokens.get, forget=tokens.drop))
 
     async def create(self, video: dict[str, Any]) -> str:
         """Create a video without a file, and return its id."""
-        return str((await self._cms("POST", "", video))["id"])
+        return str(_identified(await self._cms("POST", "", video))["id"])
 
     async def find(self, reference: str) -> dict[str, Any] | None:
         """Return the video that has a reference id; None when there is none."""
         try:
-            return await self._cms("GET", f"/ref:{quote(reference, safe='')}")
+            return _identified(await self._cms("GET", f"/ref:{quote(reference, safe='')}"))
         except CloudFault as fault:
             if fault.status == 404:
                 return None
             raise
 
-    async def delete(self, video: str) -> None:
-        """Delete a video; do nothing when it is not there."""
+    async def drop(self, video: str) -> None:
+        """Delete a video, unless a file was ever ingested into it; do nothing when it is not there."""
         try:
-            await self._cms("DELETE", f"/{video}")
+            if await self.master(video) is None and not await self.jobs(video):
+                await self._cms("DELETE", f"/{video}")
         except CloudFault as fault:
             if fault.status != 404:
                 raise
@@ -106,12 +107,7 @@ class VideoCloud:
         return f"{base.rstrip('/')}/v1/accounts/{self._account}"
 
     async def _call(self, method: str, url: str, body: dict[str, Any] | None = None) -> Any:
-        """Call, once more with a new token when the old one is refused."""
-        at = WebFile(url, url)
-        reply = await self._ask(method, at, body)
-        if reply.status == 401:
-            self._tokens.drop()
-            reply = await self._ask(method, at, body)
+        reply = await self._ask(method, WebFile(url, url), body)
         if not 200 <= reply.status < 300:
             raise self._fault(method, reply)
         return _read(reply.body)
@@ -145,3 +141,9 @@ def _object(found: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DestinationFailed("Video Cloud answered something else than an object")
     return found
+
+
+def _identified(video: dict[str, Any]) -> dict[str, Any]:
+    if not video.get("id"):
+        raise DestinationFailed("Video Cloud answered a video without an id")
+    return video

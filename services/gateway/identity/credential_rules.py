@@ -20,8 +20,8 @@ _REGION: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _ACCOUNT: Final = re.compile(r"[0-9]{1,32}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
-_PUBLIC_KEY: Final = re.compile(r"((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,7000}={0,2})(?: [^\r\n]*)?")
+_FINGERPRINT: Final = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}=?(?!\S)")
+_PUBLIC_KEY: Final = re.compile(r"(?<!\S)((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,7000}={0,2})(?!\S)")
 
 
 def fit_label(text: str) -> str:
@@ -125,15 +125,23 @@ def _faults_of_extras(values: CredentialValues) -> list[tuple[str, str]]:
         faults.append(("host", "is a host as URLs have it, without port: ftp.example.com"))
     if values.type == "http" and values.default_for_type and not values.host:
         faults.append(("host", "is missing: default credentials of type http are for one host, and sent to no other"))
-    if values.host_key and not _is_host_key(values.host_key.strip()):
+    if values.host_key and not _are_host_keys(values.host_key):
         faults.append(("host_key", "is a public key as in known_hosts (ssh-ed25519 AAAA...) or SHA256:..."))
     return faults
 
 
-def _is_host_key(text: str) -> bool:
-    if _FINGERPRINT.fullmatch(text):
+def _are_host_keys(text: str) -> bool:
+    """Return whether each line names a key: as in known_hosts, as `ssh-keygen -l` tells it, or by itself."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return bool(lines) and all(_is_host_key(line) for line in lines)
+
+
+def _is_host_key(line: str) -> bool:
+    if line.lstrip().startswith("@"):  # known_hosts has marks for keys that are revoked, or sign others
+        return False
+    if _FINGERPRINT.search(line):
         return True
-    found = _PUBLIC_KEY.fullmatch(text)
+    found = _PUBLIC_KEY.search(line)
     if not found:
         return False
     try:

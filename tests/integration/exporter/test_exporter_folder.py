@@ -257,3 +257,12 @@ async def test_an_account_has_a_folder_of_its_own(root: Path, file: StoredFile) 
     await FolderMaker(root.parent, Reserve(root, 0))(order).put(file, Told())
     assert (root / "a.mp4").read_bytes() == b"another account's"
     assert (root.parent / "other/a.mp4").read_bytes() == DATA
+
+
+async def test_the_longest_path_is_told_as_it_was_asked_for(root: Path, file: StoredFile) -> None:
+    """An event holds 2,048 characters: percent-encoded, this location would have three times its bytes."""
+    url = "file:///" + "/".join(["\u044f" * 125] * 4) + "/100%25 \u044f.mp4"
+    location = await made(root, url).put(file, Told())
+    assert location == url.replace(" ", "%20")
+    assert len(location.encode()) > 1000
+    assert await made(root, location).holds(file)

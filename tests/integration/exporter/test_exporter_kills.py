@@ -20,7 +20,7 @@ from shared.messages.credentials import (
     credential_key,
 )
 from shared.messages.destinations import DESTINATION_PURPOSE, DestinationSpec, DestinationType
-from shared.messages.exports import ExportDeliver, ExportRecord
+from shared.messages.exports import ExportDeliver
 from shared.security.secrets import Vault
 from tests.support.export_desk import ACCOUNT, LANE, Desk, desk
 from tests.support.nats import NatsServer
@@ -114,13 +114,12 @@ async def test_the_next_exporter_sends_what_is_missing(
             await comes(lambda: held.idle)
             held.to_server = 0
             with child(at.service.settings, tmp_path / "log", "tests.support.exporter_child", **given):
-                exports = Bucket(lambda: at.js, "exports", ExportRecord)
 
-                async def delivered() -> bool:
-                    stored = await exports.get(f"{ACCOUNT}.{order.export}")
-                    return stored is not None and stored.value.state == "delivered"
+                async def delivered() -> bool:  # told after it is recorded
+                    return ("delivered", "frame") in await at.told(order.export)
 
                 await until(delivered, 60)
+            assert (await at.record(order.export)).state == "delivered"
             assert site.body() == noise(SIZE)
             assert site.leftovers() == []
             assert held.to_server < site.again + MIB

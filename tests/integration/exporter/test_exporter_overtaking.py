@@ -37,6 +37,7 @@ async def test_slow_while_the_exact_one_arrives(nats: NatsServer, tmp_path: Path
         with contextlib.suppress(NotYet):  # when it noticed before the exact one was there
             assert await asyncio.wait_for(slow, 30) is None
         assert await exact
+        assert at.place.steps == ["segment begins", "segment is cleared away", "frame begins", "frame is there"]
         assert await at.exporter().deliver(at.order(export, "segment", 4000)) is None
         gate.set()
         assert at.there(export) == at.data(export, "frame")

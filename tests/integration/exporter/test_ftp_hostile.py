@@ -45,7 +45,7 @@ HOSTILE: list[tuple[str, ScriptedFtp, bool]] = [
     ("another code at the end of a reply", ScriptedFtp(answers={"USER": "331-one\r\n230 two"}), True),
     ("a port that cannot be", ScriptedFtp(answers={"EPSV": "229 here (|||99999|)"}), True),
     ("a passive reply without a port", ScriptedFtp(answers={"EPSV": "229 here", "PASV": "227 somewhere"}), True),
-    ("a port where nobody listens", ScriptedFtp(answers={"EPSV": "229 here (|||1|)"}), False),
+    ("ports where nobody listens", ScriptedFtp(answers={"EPSV": "229 (|||1|)", "PASV": "227 (1,2,3,4,0,1)"}), False),
     ("an end in the middle", ScriptedFtp(answers={"CWD": "", "TYPE": ""}), False),
 ]  # fmt: skip
 
@@ -217,3 +217,39 @@ async def test_hashing_what_is_there_already_is_told_as_life() -> None:
     assert server.files == {"clip.mp4": film.data}
     assert before[3] == 2, "told at each piece before the first that is sent"
     assert told.totals[:2] == [half, half]
+
+
+async def test_a_port_of_epsv_that_is_shut_on_the_way_is_asked_for_by_pasv() -> None:
+    """Some routers open only the ports that they read in replies to PASV."""
+
+    def pasv(server: ScriptedFtp, _rest: str) -> str:
+        return f"227 Entering Passive Mode (10,1,2,3,{server.passive // 256},{server.passive % 256})"
+
+    server = ScriptedFtp(answers={"EPSV": "229 here (|||1|)", "PASV": pasv})
+    async with scripted_ftp(server):
+        await target(server).put(FILM, Kept())
+    assert server.files == {"clip.mp4": FILM.data}
+
+
+async def test_where_nothing_may_be_renamed_the_old_file_stays() -> None:
+    server = ScriptedFtp(answers={"RNFR": "550 denied"}, files={"clip.mp4": b"fast"})
+    async with scripted_ftp(server):
+        with pytest.raises(DestinationFailed, match="rename: the server said: 550 denied") as failed:
+            await target(server).put(FILM, Kept())
+    assert failed.value.final
+    assert server.files["clip.mp4"] == b"fast"
+
+
+async def test_what_another_exporter_has_just_renamed_is_not_replaced_by_nothing() -> None:
+    def outrun(server: ScriptedFtp, name: str) -> None:
+        if name in server.files:
+            server.files["clip.mp4"] = server.files.pop(name)
+
+    server, told = ScriptedFtp(answers={"RNFR": outrun}), Kept()
+    async with scripted_ftp(server):
+        with pytest.raises(DestinationFailed, match="rename: the server said: 550") as failed:
+            await target(server).put(FILM, told)
+        assert not failed.value.final
+        assert server.files == {"clip.mp4": FILM.data}
+        await target(server).put(FILM, told)
+    assert server.words().count("STOR") == 1

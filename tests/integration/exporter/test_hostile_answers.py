@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.exporter.destinations import ftp_control, http_server, s3_client
+from services.exporter.destinations import ftp_control, http_server, s3, s3_client
 from services.exporter.destinations.base import Destination
 from services.exporter.destinations.ftp import FtpMaker
 from services.exporter.destinations.http import HttpMaker
@@ -148,3 +148,26 @@ async def test_preliminary_replies_have_a_number() -> None:
     async with sending(b"", b"120 wait\r\n") as (port, _):
         with pytest.raises(DestinationFailed, match="does not keep to FTP"):
             await FtpMaker(LOOPBACK)(order(f"ftp://127.0.0.1:{port}/a.mp4")).holds(FILE)
+
+
+async def test_a_trial_of_a_bucket_that_falls_silent_ends_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its upload is to be dropped, too, by a server that says nothing any more."""
+    monkeypatch.setattr(s3, "CLEAR_S", 0.2)
+    stuck = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begin = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+        if b"uploads" in await reader.readuntil(b"\r\n\r\n"):
+            writer.write(HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(begin) + begin)
+        else:
+            stuck.set()
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, asyncio.timeout(20):
+        trial = asyncio.create_task(s3_at(server.sockets[0].getsockname()[1]).test())
+        await stuck.wait()
+        trial.cancel()
+        await asyncio.wait({trial})
+    assert trial.cancelled()

@@ -242,3 +242,36 @@ async def test_reading_a_file_again_to_prove_its_parts_is_told_as_life(server: M
     await destination(server).put(file, kept)
     assert server.counts["part"] == 0
     assert read[:2] == [PART, 2 * PART]
+
+
+def unfinished(server: Meddled) -> list[str]:
+    return [row["Key"] for row in server.client.list_multipart_uploads(Bucket="films").get("Uploads", [])]
+
+
+async def test_keys_that_may_not_list_parts_leave_no_upload_behind_at_each_try(server: Meddled) -> None:
+    server.always["parts"] = fault(403, "AccessDenied")
+    server.instead["join"] = [fault(500, "InternalError")] * 2
+    kept = Kept()
+    for _ in range(2):
+        with pytest.raises(DestinationFailed):
+            await destination(server).put(FILE, kept)
+        assert len(unfinished(server)) == 1
+    await destination(server).put(FILE, kept)
+    assert unfinished(server) == []
+
+
+@pytest.mark.parametrize("answer", [fault(403, "AccessDenied"), fault(503, "SlowDown")])
+async def test_a_test_that_fails_in_the_middle_leaves_nothing(server: Meddled, answer: Answer) -> None:
+    server.always["part"] = answer
+    with pytest.raises(DestinationFailed, match=r"denied|overloaded"):
+        await destination(server).test()
+    assert unfinished(server) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"<html/>"])
+async def test_an_answer_that_names_no_upload_is_told(server: Meddled, body: bytes) -> None:
+    server.always["create"] = 200, {"Content-Type": "application/xml"}, body
+    for work in (destination(server).put(FILE, Kept()), destination(server).test()):
+        with pytest.raises(DestinationFailed, match="names no upload") as caught:
+            await work
+        assert not caught.value.final

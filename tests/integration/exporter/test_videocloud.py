@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
 from services.exporter.destinations import s3_upload
-from services.exporter.destinations.s3_client import S3Clients
-from services.exporter.destinations.videocloud import VideoCloudDestination, VideoCloudMaker, Waits
+from services.exporter.destinations.videocloud import VideoCloudMaker, Waits
 from services.exporter.destinations.videocloud_api import Bases
 from shared.errors import DestinationFailed, NotYet
 from shared.runtime.clock import SystemClock
-from tests.support.uploads import LOOPBACK, Kept, MemoryFile, credential, noise, order
+from tests.support.uploads import Kept, MemoryFile, credential, order
+from tests.support.videocloud_scene import BIG, PART, SMALL, SOON, WAITS, KilledError, Scene, killer, put
 from tests.support.web_moto import Meddled, fault, meddled
-from tests.support.web_peer import Peer, Said, peer
+from tests.support.web_peer import Said, peer
 from tests.support.web_videocloud import ACCOUNT, CLIENT, SECRET, Cloud
 
-PART = 1 << 20
-CLIENTS = S3Clients(LOOPBACK, httpx.create_ssl_context())
-SOON = timedelta(milliseconds=5)
-WAITS = Waits(SOON, SOON * 4, timedelta(minutes=1))
-SMALL, BIG = MemoryFile(b"the fast film"), MemoryFile(noise(2 * PART + 9))
 EXPORT = "e" * 32
-
-
-class KilledError(Exception):
-    """Stands for the exporter's end."""
-
-
-@dataclass
-class Scene:
-    """A Video Cloud, and destinations in it."""
-
-    cloud: Cloud
-    server: Peer
-
-    def to(
-        self, accuracy: str = "segment", secret: str = SECRET, waits: Waits = WAITS, **options: Any
-    ) -> VideoCloudDestination:
-        bases = Bases(*(f"{self.server.url}/{api}" for api in ("oauth", "cms", "ingest")))
-        maker = VideoCloudMaker.of(LOOPBACK, httpx.create_ssl_context(), SystemClock(), bases, waits)
-        maker = replace(maker, clients=CLIENTS, bucket_endpoint=self.cloud.bucket.endpoint)
-        options = {"video": {"name": "Goal", "tags": ["live"]}, "ingest": {"capture-images": True}} | options
-        return maker(
-            order("", credential("videocloud", CLIENT, secret, account_id=ACCOUNT), accuracy=accuracy, **options)
-        )
 
 
 @pytest.fixture(autouse=True)
@@ -72,15 +41,6 @@ async def scene(bucket: Meddled) -> AsyncIterator[Scene]:
     async with peer(cloud.handle) as server:
         yield Scene(cloud, server)
     assert not cloud.wrong
-
-
-async def put(destination: VideoCloudDestination, file: MemoryFile, kept: Kept) -> str:
-    """Put a file as the exporter does: again, with what was kept, as long as it is not yet there."""
-    while True:
-        try:
-            return await destination.put(file, kept)
-        except NotYet as error:
-            await asyncio.sleep(min(error.delay, destination.maker.waits.longest).total_seconds())
 
 
 @pytest.mark.parametrize("file", [SMALL, BIG], ids=["small", "big"])
@@ -141,16 +101,6 @@ async def test_the_exact_file_waits_for_the_fast_ones_job(scene: Scene) -> None:
     scene.cloud._jobs = jobs  # type: ignore[method-assign]
     await put(scene.to("frame"), BIG, Kept())
     assert [data for _, _, data in scene.cloud.ingested] == [SMALL.data, BIG.data]
-
-
-def killer(word: str) -> Any:
-    """Return what dies once a note with a word was kept."""
-
-    def kill(note: str) -> None:
-        if word in note:
-            raise KilledError
-
-    return kill
 
 
 # When the exporter dies: after which step's answer was lost, or after which note was kept.

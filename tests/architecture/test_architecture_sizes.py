@@ -23,7 +23,6 @@ LONG_FUNCTIONS = {
     "services/restreamer/sources/containers/file_media.py __init__": "what is known of a file once it is opened",
 }
 LONG_TEST_FILES = {
-    "tests/integration/gateway/test_gateway_cdnetworks.py": "one vendor's page, call by call",
     "tests/integration/ingester/test_srt_limits.py": "one server, and all that callers may do to it",
 }
 LONG_TEST_FUNCTIONS = {

@@ -36,7 +36,7 @@ def begun(order: ClipCreate, state: VodState, at_ms: int) -> ClipRecord:
         state=state,
         created_ms=order.requested_ms,
         changed_ms=at_ms,
-        deliveries=tuple(ClipDelivery(export=one.export) for one in order.destinations),
+        deliveries=tuple(ClipDelivery(export=o.export, type=o.type, shown=o.shown) for o in order.destinations),
     )
 
 

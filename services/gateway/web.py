@@ -20,7 +20,7 @@ from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.facade import Facade
 from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
 from services.gateway.facades.flussonic.routes import MOUNT
-from services.gateway.http import parts, problems
+from services.gateway.http import parts, problems, unmatched
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.openapi import PATH, document_of
@@ -30,6 +30,8 @@ from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
 FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC)
+PREFIXES: Final[Mapping[str, Facade]] = {"/api/cdn/": CDNETWORKS, "/streamer/": FLUSSONIC, "/flussonic/": FLUSSONIC}
+"""Below which a facade's form of errors is also that of paths and methods that no route takes."""
 DIALECTS: Final[Mapping[Dialect, Facade]] = {"brightcove": BRIGHTCOVE}
 """The APIs on the paths of the native one: which of them answers, a key says."""
 
@@ -82,6 +84,7 @@ def make_web(*given: object) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Headers)
     problems.install(app)
+    unmatched.install(app, {prefix: facade.render_error for prefix, facade in PREFIXES.items()})
     app.add_api_route("/healthz", healthz, tags=["health"])
     app.add_api_route("/readyz", readyz, tags=["health"])
     app.add_api_route(PATH, openapi, tags=["health"], response_class=JSONResponse)

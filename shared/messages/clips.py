@@ -18,7 +18,7 @@ from shared.messages.base import (
     Sha256,
     StoreKey,
 )
-from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
+from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec, DestinationType
 from shared.messages.edits import PictureEdit
 from shared.messages.images import ClipImage, ImageWish
 from shared.messages.ranges import AfterLive, Gap, MadeRange, ReelRange, Seconds, Selection
@@ -204,6 +204,8 @@ class ClipDelivery(Record):
     """How far the delivery to one destination is."""
 
     export: HexId
+    type: DestinationType = "library"
+    shown: str = Field("", max_length=2048, description="Its URL without user, password and query")
     state: Literal["waiting", "delivering", "delivered", "failed", "aborted"] = "waiting"
     accuracy: Accuracy | None = Field(None, description="Of the file that is at the destination")
     location: str = Field("", max_length=2048, description="Where the destination has the file")

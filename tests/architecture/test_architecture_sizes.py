@@ -22,9 +22,7 @@ LONG_FUNCTIONS = {
     "services/ingester/app.py build": "joins the parts, a line each",
     "services/restreamer/sources/containers/file_media.py __init__": "what is known of a file once it is opened",
 }
-LONG_TEST_FILES = {
-    "tests/integration/gateway/test_gateway_cdnetworks.py": "one vendor's page, call by call",
-}
+LONG_TEST_FILES: dict[str, str] = {}
 LONG_TEST_FUNCTIONS = {
     "tests/support/hls_check.py read_media": "a playlist's tags, one after the other",
     "tests/support/publishers_bytes.py parsers": "a parser a protocol",

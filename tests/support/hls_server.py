@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from services.gateway.app import limits_of
 from services.gateway.delivery import Delivery, playback_url, router
 from services.gateway.domain.quotas import Quotas
-from services.gateway.http import problems
+from services.gateway.http import problems, unmatched
 from services.gateway.http.headers import Headers
 from services.gateway.http.server import listen, serving
 from services.gateway.identity.keys import Keys as ApiKeys
@@ -102,6 +102,7 @@ async def hls_server(nats_url: str, folder: Path) -> AsyncIterator[HlsServer]:
         app = FastAPI()
         app.add_middleware(Headers)
         problems.install(app)
+        unmatched.install(app, {})
         app.include_router(router)
         with listen("127.0.0.1", 0) as bound:
             base_url = f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -53,7 +53,8 @@ class DialectRoutes(BaseRoute):
 
 
 def _route_of(facade: Facade, scope: Scope) -> tuple[BaseRoute, Scope] | None:
-    """Return the route that takes a request, and what it matched."""
+    """Return the route that takes a request, and what it matched. A slash at the path's end changes nothing."""
+    scope = {**scope, "path": scope["path"].removesuffix("/")}
     for route in facade.routes.routes:
         match, matched = route.matches(scope)
         if match is Match.FULL:

@@ -11,7 +11,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
 from services.gateway.domain.errors import (
     Denied,
@@ -153,13 +152,6 @@ async def _api_error(_: Request, error: Exception) -> JSONResponse:
     return answer(error)
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
-    messages = {404: "there is nothing at this path", 405: "this path does not take that method"}
-    message = messages.get(error.status_code, str(error.detail))
-    return answer(ApiError(error.status_code, message, headers=error.headers))
-
-
 async def _parameters(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
     return answer(problem_of(faults_of(error.errors(), skip=1)))
@@ -182,9 +174,8 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Let an app answer every error with a problem body."""
+    """Let an app answer the errors of its routes with problem bodies."""
     app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(Rejected, _rejected)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from services.notifier.clip_urls import kind_and_url
 from services.notifier.events import Happening
 from services.notifier.forms.form import Context, Form, Opened, Words
 from services.notifier.named import state_of
@@ -64,14 +65,15 @@ FORM: Final[Form] = Notifications()
 
 def _clip(event: ClipEvent, server: str) -> dict[str, Any]:
     """Return the fields of a clip, by the names of the Live API."""
-    location = next((line.location for line in event.deliveries if line.location), "")
+    kind, url = kind_and_url(event, server)
+    location = "" if kind == "library" else event.deliveries[0].location  # Video Cloud's names the video
     return {
         "job_id": event.clip,
         "jvod_id": event.clip,
         "live_job_id": event.event,
         "label": event.label,
         "jvod_state": event.state,
-        "jvod_url": location or (f"{server}/v1/vods/{event.clip}/media.mp4" if event.file else None),
+        "jvod_url": location or url,
         "jvod_last_state_change_at": event.at_ms,
         "jvod_reported_duration_s": float(round(event.file.duration, 9)) if event.file else None,  # for JSON only
         "jvod_error_message": event.error or None,

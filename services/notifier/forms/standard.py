@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from services.notifier.clip_urls import kind_and_url
 from services.notifier.events import Happening
 from services.notifier.forms.form import Context, Form, Opened, Words
 from services.notifier.named import state_of
@@ -76,13 +77,14 @@ def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> 
 
 def _vod(event: ClipEvent, base_url: str) -> dict[str, Any]:
     file = event.file
+    kind, url = kind_and_url(event, base_url)
     return {
         "jvod_id": event.clip,
         "job_id": event.event,
         "label": event.label,
         "jvod_state": event.state,
-        "jvod_type": "library",
-        "jvod_url": f"{base_url}/v1/vods/{event.clip}/media.mp4" if file else None,
+        "jvod_type": kind,
+        "jvod_url": url,
         "jvod_last_state_change_at": event.at_ms,
         "jvod_reported_duration_s": float(round(file.duration, 9)) if file else None,  # for JSON only
         "accuracy": file.accuracy if file else None,

@@ -209,6 +209,8 @@ async def test_wrong_paths_methods_and_garbage_are_answered_as_problems(api: Gat
         answer = await api.http.request(method, path)
         assert (answer.status_code, answer.json()["error_code"]) == (status, code)
         assert answer.headers["content-type"] == "application/problem+json"
+    for path, allowed in (("/v1/vods", "GET, POST"), ("/v1/jobs/x", "DELETE, GET"), ("/v1/keys/x", "DELETE")):
+        assert (await api.http.patch(path)).headers["allow"] == allowed, path
     reader, writer = await asyncio.open_connection("127.0.0.1", int(api.parts.public.base.rsplit(":", 1)[1]))
     writer.write(b"\x16\x03\x01\x02\x00" * 50 + b"\r\n\r\n")
     assert b"400" in await asyncio.wait_for(reader.read(100), 10)

@@ -122,6 +122,18 @@ async def test_what_a_dialect_lacks_is_answered_natively(api: Gateway, account: 
         assert (wrong.status_code, wrong.json()["error_code"]) == (405, "METHOD_NOT_ALLOWED")
 
 
+async def test_a_slash_at_the_end_of_a_path_changes_nothing(api: Gateway, account: str) -> None:
+    """Clients in use make jobs at `/v1/jobs/`."""
+    api.http.headers["X-Reelay-Account"] = account
+    async with await client(api, account, "jobs:write") as theirs:
+        made = await theirs.post("/v1/jobs/", json={})
+        assert made.status_code == 200, made.text
+        assert (await theirs.get(f"/v1/jobs/{made.json()['id']}/")).json()["job"]["id"] == made.json()["id"]
+        assert [job["id"] for job in (await theirs.get("/v1/jobs/?page_size=5")).json()["jobs"]] == [made.json()["id"]]
+        assert (await theirs.get("/v1/jobs//")).status_code == 404
+    assert (await api.http.get("/v1/jobs/")).status_code == 404
+
+
 async def test_who_may_not_is_told_in_the_dialect_of_the_key(api: Gateway, account: str) -> None:
     refused = {"error_code": "FORBIDDEN", "message": "this needs a key with the scope jobs:write", "request_id": "<id>"}
     async with await client(api, account, "vods:read") as theirs:

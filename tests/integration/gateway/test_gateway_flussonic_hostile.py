@@ -35,7 +35,7 @@ BODIES: Final[tuple[Any, ...]] = (
     b'{"dvr": {"expiration": -1}}', b'{"dvr": {"expiration": 1e400}}', b'{"dvr": {"expiration": true}}',
     b'{"on_play": 5}', b'{"on_play": {"url": "http://[::1]/"}}', b'{"on_play": {"url": "http://0x7f.1/"}}',
     b'{"on_publish": {"url": "http://localhost/"}}', b'{"comment": "' + b"x" * 9000 + b'"}',
-    b'{"a":' * 2000 + b"1" + b"}" * 2000, b'{"title": "\\ud800"}',
+    b'{"$reset": "true"}', b'{"dvr": {"$reset": 1}}', b'{"a":' * 2000 + b"1" + b"}" * 2000, b'{"title": "\\ud800"}',
 )  # fmt: skip
 RANGES: Final[tuple[dict[str, Any], ...]] = (
     {}, {"from": -1, "duration": 5}, {"from": 1, "duration": 0}, {"from": "1", "duration": None}, {"opened_at": 5},
@@ -114,3 +114,20 @@ async def test_names_and_ranges_of_the_streamer_api(api: Gateway) -> None:
     refused(await http.put(f"{STREAMS}/tv/held", json={"title": "x"}, headers=cross), "another site", form=True)
     kept = (await http.get(f"{STREAMS}/tv/held")).json()
     assert kept["config_on_disk"] == {"name": "tv/held", "title": "Kept"}
+
+
+async def test_what_no_route_takes_is_refused_in_the_form_of_the_address(api: Gateway) -> None:
+    trace = {"X-Trace-Id": "b1946ac9-2d45-4a8c-a7a0-4b6e0f1c9d11"}
+    for method, path, status, code, allowed in (
+        ("GET", "/streamer/api/v3/episodes", 404, "not_found", None),
+        ("PUT", "/flussonic/api/sessions", 404, "not_found", None),
+        ("PATCH", f"{STREAMS}/a/b", 405, "method_not_allowed", "DELETE, GET, PUT"),
+        ("GET", "/flussonic/api/dvr/lock", 405, "method_not_allowed", "POST"),
+    ):
+        answer = await api.http.request(method, path, headers=trace)
+        refused(answer, path, form=True)
+        (error,) = answer.json()["errors"]
+        assert (answer.status_code, error["code"], error["id"]) == (status, code, trace["X-Trace-Id"]), path
+        assert answer.headers.get("allow") == allowed, path
+    signed = await api.http.get("/api/cdn/v2/forwardRequest.action")
+    assert (signed.status_code, signed.json()["http_code"], signed.headers["allow"]) == (405, "405", "POST")

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
 from services.gateway.domain.errors import Invalid
+from services.gateway.http.selectors import range_of
 from services.gateway.native.clips.models import Output
-from services.gateway.native.clips.translate import range_of
 
 CREATED = 1_700_000_000_250
 FIRST = CREATED + 10_000

@@ -106,6 +106,7 @@ class _Sample(BaseModel):
     inner: JobCreate | None = None
     table: dict[str, int] = {}
     day: date | None = None
+    exact: Annotated[Decimal, Field(max_digits=5, decimal_places=2)] = Decimal(1)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,11 @@ class _Sample(BaseModel):
         ({"many": {}}, "many: must be a list"),
         ({"inner": 7}, "inner: must be an object"),
         ({"table": 7}, "table: must be an object"),
+        ({"exact": "x"}, "exact: must be a number"),
+        ({"exact": []}, "exact: must be a number"),
+        ({"exact": "0.001"}, "exact: must have at most 2 decimals"),
+        ({"exact": "1234.5"}, "exact: must have at most 3 digits before the point"),
+        ({"exact": "1234.56"}, "exact: must have at most 5 digits"),
         ({"day": "soon"}, "day: Input should be a valid date or datetime, input is too short"),
     ],
 )

@@ -11,12 +11,13 @@ import pytest
 
 from scripts.contracts_gen import CONTRACTS
 from services.notifier.events import Happening, read_event
+from services.notifier.forms import FORMS
 from services.notifier.forms.standard import MOST_GAPS, encode, payload
 from services.notifier.receivers import Receiver, chosen, receivers_of
 from shared.broker.subjects import CHANNELS, Channel, subject_of
 from shared.errors import Permanent
 from shared.messages.base import Notification
-from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, SegmentAccurateReady
+from shared.messages.clips import ClipDelivery, ClipEvent, ClipFile, ClipStateChanged, SegmentAccurateReady
 from shared.messages.exports import (
     ExportAborted,
     ExportDelivered,
@@ -154,6 +155,32 @@ def test_a_one_off_receiver_reads_the_clip_as_the_api_names_it_too() -> None:
     assert body["jvod_url"] == f"http://reelay/v1/vods/{CLIP}/media.mp4"
     assert body["jvod_reported_duration_s"] == 10
     assert payload(state("waiting"), "state_changed", "")["jvod_url"] is None
+
+
+LIBRARY = ClipDelivery(export=CLIP, state="delivered", accuracy="frame", location=f"library/main/goal-{CLIP}.mp4")
+BUCKET = ClipDelivery(export=FIRST, type="s3", shown="s3://cup/goal.mp4")
+CLOUD = ClipDelivery(export=SECOND, type="videocloud", shown="videocloud:7", location="videocloud://7/5")
+MEDIA = f"http://reelay/v1/vods/{CLIP}/media.mp4"
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "kind", "ours", "theirs"),
+    [
+        ((LIBRARY,), "library", MEDIA, MEDIA),
+        ((LIBRARY, BUCKET), "library", MEDIA, MEDIA),
+        ((BUCKET, LIBRARY), "s3", BUCKET.shown, BUCKET.shown),
+        ((CLOUD,), "videocloud", CLOUD.shown, CLOUD.location),
+    ],
+)
+def test_a_receiver_reads_the_url_that_the_api_shows(
+    deliveries: tuple[ClipDelivery, ...], kind: str, ours: str, theirs: str
+) -> None:
+    """Not where the library's file lies in the store, whatever has been delivered."""
+    happening = state("finished", file=FILE, deliveries=deliveries)
+    body = payload(happening, "output_finished", "http://reelay")
+    assert (body["jvod_type"], body["jvod_url"]) == (kind, ours)
+    context = {"notify": "output_finished", "server": "http://reelay"}
+    assert json.loads(FORMS["brightcove"].body(happening, context, str).posted)["jvod_url"] == theirs
 
 
 def test_a_body_stays_small() -> None:

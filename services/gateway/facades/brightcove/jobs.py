@@ -11,7 +11,7 @@ from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.facades.brightcove.errors import render
 from services.gateway.facades.brightcove.filters import AskedListing, JobFilter
 from services.gateway.facades.brightcove.models import JobAsk
-from services.gateway.facades.brightcove.translate import job_of, ordered_clips, receivers_of
+from services.gateway.facades.brightcove.translate import FORM, job_of, ordered_clips
 from services.gateway.facades.brightcove.view import Body, Views
 from services.gateway.facades.facade import dialect
 from services.gateway.http.bodies import json_body
@@ -19,6 +19,7 @@ from services.gateway.http.broker import broker_here
 from services.gateway.http.idempotency import id_maker
 from services.gateway.http.ids import HexPath
 from services.gateway.http.parts import part
+from services.gateway.http.receivers import receivers_of
 from services.gateway.identity.auth import Caller, require
 
 router: Final = APIRouter(prefix="/v1/jobs", dependencies=[Depends(broker_here)], route_class=dialect(render))
@@ -42,7 +43,7 @@ async def create_job(
     if ordered:
         caller.needs("vods:write")
     ids = await id_maker(request, caller.account)
-    told = receivers_of("", asked.notifications)
+    told = receivers_of("", asked.notifications, FORM)
     job, clips = await orders.create(caller.account, job_of(asked), ordered, told, ids)
     return views.created(job, asked.outputs, clips)
 

@@ -6,30 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from services.gateway.domain.destinations.videocloud import VideoCloud
-from services.gateway.http.bodies import ExactSeconds, no_boolean, plain
-from services.gateway.http.timecodes import TimecodeText
+from services.gateway.http.bodies import no_boolean, plain
+from services.gateway.http.receivers import NotificationAsk
+from services.gateway.http.selectors import Selectors
 from services.gateway.identity.credential_rules import fit_label
-from shared.messages.base import NotifyEvent
 from shared.messages.credentials import CredentialType, Tls
 from shared.security.secrets import redact_url
 
 LARGEST_KEPT: Final = 64 * 1024
-
-
-class NotificationAsk(BaseModel):
-    """A receiver of notifications; a plain string is its url."""
-
-    url: str = Field(min_length=1, max_length=2048)
-    event: NotifyEvent = "state_changed"
-    credentials: str | None = Field(None, max_length=128)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
 
 
 def is_clip(output: Mapping[str, Any]) -> bool:
@@ -89,20 +76,10 @@ class JobAsk(BaseModel):
         return dict(plain(given))
 
 
-class OutputAsk(BaseModel):
+class OutputAsk(Selectors):
     """One clip: which part of the stream, and where it goes. All times in s."""
 
-    model_config = ConfigDict(extra="ignore")
-
     label: str = Field("", max_length=512)
-    stream_start_time: ExactSeconds | None = None
-    stream_end_time: ExactSeconds | None = None
-    start_time: ExactSeconds | None = None
-    end_time: ExactSeconds | None = None
-    stream_start_timecode: TimecodeText | None = None
-    stream_end_timecode: TimecodeText | None = None
-    duration: ExactSeconds | None = None
-    wait: bool = False
     url: str | None = Field(None, min_length=1, max_length=2048)
     videocloud: VideoCloud | None = None
     credentials: str | None = Field(None, max_length=128)

@@ -9,20 +9,15 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from services.gateway.domain.clips.asked import NewClip
-from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.errors import gathered, invalid
 from services.gateway.domain.jobs.jobs import NewJob
 from services.gateway.domain.told import Receiver
-from services.gateway.facades.brightcove.models import ClipsAsk, CredentialAsk, JobAsk, NotificationAsk, OutputAsk
+from services.gateway.facades.brightcove.models import ClipsAsk, CredentialAsk, JobAsk, OutputAsk
 from services.gateway.http.problems import faults_of
-from shared.media.timecode import parse_label
+from services.gateway.http.receivers import receivers_of
+from services.gateway.http.selectors import range_of
 
-FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
-    ("stream", "stream_start_time", "stream_end_time"),
-    ("wall", "start_time", "end_time"),
-    (None, "stream_start_timecode", "stream_end_timecode"),
-)
 FORM: Final = "brightcove"
 """How receivers are told: services/notifier/forms/brightcove.py."""
 NOT_WITH_INSTANT: Final = ("duration", "url", "videocloud", "credentials", "notifications")
@@ -44,7 +39,7 @@ def job_of(asked: JobAsk) -> NewJob:
 
 def clips_of(asked: ClipsAsk) -> list[NewClip]:
     """Return the clips, one per output; Invalid when an output names points of two clocks."""
-    shared = receivers_of("", asked.notifications)
+    shared = receivers_of("", asked.notifications, FORM)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
         clips.append(_clip_of(output, f"outputs[{position}]", shared))
@@ -56,8 +51,8 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
 def _clip_of(output: OutputAsk, field: str, shared: Sequence[Receiver] = ()) -> NewClip:
     if instant := output.mode == "instant":
         _check_instant(output, field)
-    told = () if instant else (*receivers_of(f"{field}.", output.notifications), *shared)
-    span, destinations = _range(output, field), _destinations(output, field)
+    told = () if instant else (*receivers_of(f"{field}.", output.notifications, FORM), *shared)
+    span, destinations = range_of(output, f"{field}."), _destinations(output, field)
     return NewClip(field, output.label, span, told, destinations, instant)
 
 
@@ -88,29 +83,6 @@ def _destinations(output: OutputAsk, field: str) -> tuple[NewDestination, ...]:
             raise invalid(f"{field}.credentials", "goes with url or videocloud")
         return ()
     return (NewDestination(field, output.url, output.videocloud, output.credentials),)
-
-
-def _range(output: OutputAsk, field: str) -> ClipRange | TimecodeRange:
-    used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
-    if len(used) > 1:
-        mixed = [name for family in used for name in family[1:] if getattr(output, name) is not None]
-        raise invalid(f"{field}.{mixed[-1]}", f"{' and '.join(mixed)} cannot be mixed")
-    if not used:
-        return ClipRange(duration=output.duration, wait=output.wait)
-    clock, start, end = used[0]
-    points = getattr(output, start), getattr(output, end)
-    if clock is None:
-        first, after = (None if text is None else parse_label(text) for text in points)
-        return TimecodeRange(first, after, output.duration, output.wait, Names(start, end))
-    return ClipRange(clock, *points, output.duration, output.wait, Names(start, end))
-
-
-def receivers_of(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
-    """Return the receivers that a request, or an output of it, names."""
-    return [
-        Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials, FORM)
-        for n, one in enumerate(asked)
-    ]
 
 
 def credential_of(asked: CredentialAsk) -> Mapping[str, Any]:

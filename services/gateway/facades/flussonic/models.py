@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
+from services.gateway.domain.errors import invalid
 from services.gateway.http.bodies import no_boolean
 from shared.security.backends import MOST_SESSIONS
 
@@ -80,7 +81,9 @@ class StreamConfig(_Open):
 
 
 def merged(before: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """Merge a patch into a configuration: null removes, objects merge, the rest replaces (RFC 7396)."""
+    """Merge a patch into a configuration: null removes, objects merge, the rest replaces (RFC 7396). Invalid."""
+    if not isinstance(patch.get(RESET, False), bool):
+        raise invalid(f"/{RESET}", "must be true or false")
     after = {} if patch.get(RESET) is True else dict(before)
     for name, value in patch.items():
         if name == RESET:

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.gateway.domain.destinations.options import BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
-from services.gateway.http.bodies import ExactSeconds
-from services.gateway.http.timecodes import TimecodeText
+from services.gateway.http.receivers import NotificationAsk
+from services.gateway.http.selectors import Selectors
 from services.gateway.native.clips.edit_models import CaptionsAsk, CropAsk, OverlayAsk
 from services.gateway.native.clips.encryption_models import EncryptionAsk, EncryptionView
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
-from shared.messages.base import Accuracy, NotifyEvent
+from shared.messages.base import Accuracy
 from shared.messages.clips import MOST_RANGES, VodState
 from shared.messages.destinations import DestinationType
-
-
-class NotificationAsk(BaseModel):
-    """A receiver of notifications; a plain string is its url."""
-
-    url: str = Field(min_length=1, max_length=2048)
-    event: NotifyEvent = "state_changed"
-    credentials: str | None = Field(
-        None, max_length=128, description="Stored credentials: http (user and password), or oauth (a bearer token)"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
-
 
 _URL_HELP: Final = (
     "s3://bucket/key, ftp://, ftps://, sftp://, http(s):// (PUT), webdav(s):// or file:///; a path that is empty or "
@@ -53,21 +37,6 @@ class DestinationAsk(BucketOptions):
         if sum(given is not None for given in (self.url, self.videocloud, self.library)) != 1:
             raise ValueError("names one of url, videocloud and library")
         return self
-
-
-class Selectors(BaseModel):
-    """Which part of a recording. All times in s."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    stream_start_time: ExactSeconds | None = Field(None, description="From the stream's first frame")
-    stream_end_time: ExactSeconds | None = Field(None, description="From the stream's first frame")
-    start_time: ExactSeconds | None = Field(None, description="Since the epoch")
-    end_time: ExactSeconds | None = Field(None, description="Since the epoch")
-    duration: ExactSeconds | None = Field(None, description="Alone: the last seconds; or with any one of the others")
-    stream_start_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the first frame")
-    stream_end_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the frame after the last one")
-    wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
 
 
 class ReelRangeAsk(Selectors):

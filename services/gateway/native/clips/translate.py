@@ -11,24 +11,17 @@ from pydantic import ValidationError
 from services.gateway.domain.clips.asked import NewClip
 from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.ranges import NewRange
-from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import gathered, invalid
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.told import Receiver
 from services.gateway.http.problems import faults_of
+from services.gateway.http.receivers import receivers_of
+from services.gateway.http.selectors import Selectors, range_of
 from services.gateway.native.clips.edits import edit_of
 from services.gateway.native.clips.images import wishes_of
-from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output, Selectors
-from shared.media.timecode import parse_label
-
-FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
-    ("stream", "stream_start_time", "stream_end_time"),
-    ("wall", "start_time", "end_time"),
-    (None, "stream_start_timecode", "stream_end_timecode"),
-)
-
+from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, Output
 
 SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
@@ -125,26 +118,3 @@ def ranges_of(output: Output, field: str, job: str) -> tuple[NewRange, ...]:
             raise invalid(f"{name}.live_job_id", "there is no such job")
         found.append(NewRange(name, one.live_job_id or job, range_of(one, f"{name}."), own))
     return tuple(found)
-
-
-def range_of(output: Selectors, prefix: str = "") -> ClipRange | TimecodeRange:
-    """Return the range that an output requests; Invalid when it names points of two clocks."""
-    used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
-    if len(used) > 1:
-        mixed = [name for family in used for name in family[1:] if getattr(output, name) is not None]
-        raise invalid(f"{prefix}{mixed[-1]}", f"{' and '.join(mixed)} cannot be mixed")
-    if not used:
-        return ClipRange(duration=output.duration, wait=output.wait)
-    clock, start, end = used[0]
-    if clock is None:
-        labels = (getattr(output, name) for name in (start, end))
-        first, after = (None if text is None else parse_label(text) for text in labels)
-        return TimecodeRange(first, after, output.duration, output.wait, Names(start, end))
-    return ClipRange(
-        clock, getattr(output, start), getattr(output, end), output.duration, output.wait, Names(start, end)
-    )
-
-
-def receivers_of(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
-    """Return the receivers that a request, or an output of it, names."""
-    return [Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials) for n, one in enumerate(asked)]

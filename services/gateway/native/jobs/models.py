@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from services.gateway.domain.jobs.jobs import NewJob
 from services.gateway.domain.jobs.publishers import PublisherState
 from services.gateway.http.bodies import no_boolean, plain
-from services.gateway.native.clips.models import NotificationAsk, VodRef
+from services.gateway.http.receivers import NotificationAsk
+from services.gateway.native.clips.models import VodRef
 from shared.messages.live import EndReason, JobState, Protocol, SepState
 from shared.security.secrets import redact_url
 

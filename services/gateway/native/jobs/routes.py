@@ -19,8 +19,9 @@ from services.gateway.http.idempotency import id_maker
 from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import AskedPage
 from services.gateway.http.parts import part
+from services.gateway.http.receivers import receivers_of
 from services.gateway.identity.auth import Caller, require
-from services.gateway.native.clips.translate import ordered_clips, receivers_of
+from services.gateway.native.clips.translate import ordered_clips
 from services.gateway.native.jobs.models import JobCreate, JobCreated, JobList, JobView
 from services.gateway.native.jobs.view import JobViews
 from shared.messages.live import JobState

@@ -84,6 +84,11 @@ class ClearStore(MediaStore):
             return clear_init(data)
         return data
 
+    @property
+    def fetches(self) -> bool:
+        """Return whether the store itself does; what is decrypted stays in memory."""
+        return self.raw.fetches
+
     def begin(self, key: str) -> Path:
         """Return the path to write an object to, as it is."""
         return self.raw.begin(key)

@@ -85,6 +85,12 @@ def dropped(at_ms: int) -> Change:
     return change
 
 
+def lacks(record: ClipRecord, accuracy: Accuracy) -> bool:
+    """Return whether a clip still waits for a file: it has none that is as exact, and has not ended."""
+    has = -1 if record.file is None else _RANK[record.file.accuracy]
+    return record.state not in ENDED and has < _RANK[accuracy]
+
+
 def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
     """Add a finished file, unless the clip has ended or has a more exact one."""
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
-from services.clipper.cutting.progress import Progress
 from services.clipper.edits.materials import Materials
 from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
@@ -26,16 +24,18 @@ from services.clipper.state import (
     ExportEnd,
     all_ended,
     entering,
+    lacks,
     outcome,
     ready_event,
     with_delivery,
     with_file,
 )
 from services.clipper.waiting import Waiting
+from services.clipper.watching import Watching
 from shared.broker.bus import Outbox
-from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
+from shared.errors import MediaError, NotYet, Permanent, Rejected
 from shared.messages.base import Accuracy
-from shared.messages.clips import ClipCancel, ClipCreate, ClipPicture, ClipRecord, ClipRefine, VodState
+from shared.messages.clips import ClipCancel, ClipCreate, ClipPicture, ClipRecord, ClipRefine
 from shared.messages.exports import ExportAbort, ExportDeliver, ExportStarted
 from shared.messages.images import ClipImage
 from shared.runtime.logging import get_logger
@@ -43,8 +43,6 @@ from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
 
 log = get_logger()
-T = TypeVar("T")
-LOOK: Final = timedelta(seconds=1)
 # A clip's message is delivered again about 20 s after its clipper was killed; a file that another clipper still writes
 # changed more recently than this.
 UNTOUCHED: Final = timedelta(seconds=10)
@@ -168,13 +166,24 @@ class ClipWork:
 
     async def _take(self, record: ClipRecord, accuracy: Accuracy) -> ClipRecord:
         """Cut a file and add it to the record. Without one, the clip has ended, or only an exact cut is possible."""
-        made, key = await self._make(record, accuracy), file_key(record, accuracy)
+        made = await self._make(record, accuracy)
+        if made is None:
+            return await self.clips.get(record.account, record.clip)
         try:
-            if made is None:
-                record = await self.clips.get(record.account, record.clip)
-            else:
-                record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
-        except Permanent:  # it ended while its file was made, and was deleted
+            now = await self.clips.get(record.account, record.clip)
+            if lacks(now, accuracy):  # not if another clipper made it, while the broker did not hear this one
+                await asyncio.to_thread(self.cutter.publish, made)
+                now = await self._published(now, made)
+        finally:
+            await asyncio.to_thread(self.cutter.discard, made)
+        return now
+
+    async def _published(self, record: ClipRecord, made: Made) -> ClipRecord:
+        """Add a file to the record; remove it when the clip has ended without it meanwhile."""
+        key = made.file.key
+        try:
+            record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+        except Permanent:  # it was deleted
             await asyncio.to_thread(self.cutter.store.delete, key)
             raise
         if record.state in ENDED and (record.file is None or record.file.key != key):
@@ -185,7 +194,8 @@ class ClipWork:
         try:
             footage = await self._load(record, accuracy)
             asked = record.request
-            copies = 1 + bool(asked.encryption) + bool(asked.edit)  # the clear draft; pictures to be joined
+            # The clear draft; pictures to be joined; segments that are fetched to this disk.
+            copies = 1 + bool(asked.encryption) + bool(asked.edit) + self.cutter.store.fetches
             self.reserve.require(copies * footage.bytes)
             return await self._cut(record, accuracy, footage)
         except MixedConfigs:
@@ -212,51 +222,31 @@ class ClipWork:
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
         try:
-            made = await self._watched(record, lambda stop: cut(footage, key, stop), accuracy=accuracy)
+            made = await self._watched_cut(record, lambda stop: cut(footage, key, stop), accuracy)
         except ObjectMissing as error:
             if not footage.keys <= (await self._load(record, accuracy)).keys:
                 raise NotYet("a part of the recording has expired", SOON) from error
             again = partial(cut, footage, key, lost=True)
-            made = await self._watched(record, lambda stop: again(stop=stop), accuracy=accuracy)
+            made = await self._watched_cut(record, lambda stop: again(stop=stop), accuracy)
         return replace(made, gaps=footage.missing(made.ranges, made.gaps)) if made else None
 
     async def _watched_image(
         self, record: ClipRecord, work: Callable[[threading.Event], ClipImage]
     ) -> ClipImage | None:
-        return await self._watched(record, work, GIVEN_UP, self.images.stopping)
+        def halted() -> None:
+            if self.images.stopping():
+                raise NotYet("the clipper is stopping", SOON)
 
-    async def _watched(
-        self,
-        record: ClipRecord,
-        work: Callable[[threading.Event], T],
-        ends: frozenset[VodState] = ENDED,
-        stopping: Callable[[], bool] = lambda: False,
-        accuracy: Accuracy | None = None,
-    ) -> T | None:
-        """Run `work` in a thread; stop it when the clip is gone or in one of the states `ends`, or nobody waits for it.
+        return await Watching(self.clips).run(record, work, ends=GIVEN_UP, halted=halted)
 
-        `accuracy`: the file that it makes, of whose progress is told. NotYet when `stopping`, which is for work that is
-        soon done again.
-        """
-        stop = Progress()
-        told = Progressing(self.clips, record, accuracy) if accuracy else None
-        task = asyncio.create_task(asyncio.to_thread(work, stop))
-        try:
-            while not (await asyncio.wait({task}, timeout=LOOK.total_seconds()))[0]:
-                if stopping():
-                    raise NotYet("the clipper is stopping", SOON)
-                with contextlib.suppress(Unavailable):  # the cut goes on while the broker is away
-                    stored = await self.clips.bucket.get(f"{record.account}.{record.clip}")
-                    if stored is None or stored.value.state in ends:
-                        stop.set()
-                    elif told is not None:
-                        await told.look(stop.done)
-            if stop.is_set():
-                task.exception()  # only that it was stopped, which is known
-                return None
-            return task.result()
-        finally:
-            stop.set()
+    async def _watched_cut(
+        self, record: ClipRecord, cut: Callable[[threading.Event], Made], accuracy: Accuracy
+    ) -> Made | None:
+        """Run a cut; StoreFull when it, or what else is written meanwhile, takes the disk's last room."""
+        return await Watching(self.clips).run(
+            record, cut, halted=lambda: self.reserve.require(0), told=Progressing(self.clips, record, accuracy),
+            dropped=self.cutter.discard,
+        )  # fmt: skip
 
     async def _announce(self, record: ClipRecord) -> None:
         file = record.file

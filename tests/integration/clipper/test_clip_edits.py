@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from services.clipper import work
+from services.clipper import watching
 from services.clipper.cutting import CutResult, cut_exact, join_plans, plan_cut, verify_clip
 from services.clipper.edits.captions import read_captions
 from services.clipper.edits.graph import Edit
@@ -197,7 +197,7 @@ def test_captions_of_a_reel_count_its_own_time(first: Recording, tmp_path: Path)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any, cast
 import av
 import pytest
 
-from services.clipper import work
+from services.clipper import watching
 from services.clipper.images import work as images
 from shared.broker import middleware
 from shared.broker.kv import Bucket
@@ -185,7 +185,7 @@ async def test_a_clipper_that_stops_gives_its_image_back(
     nats: NatsServer, tmp_path: Path, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More often than an image may be tried."""
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=20))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=20))
     real, begun = images.find_frame, threading.Event()
 
     def slow(path: Path, moment: Fraction | None, stop: threading.Event, key: bytes | None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.clipper import work
+from services.clipper import watching, work
 from services.clipper.cutter import ClipCutter
 from shared.broker import middleware
 from shared.messages.clips import Accuracy, ClipCancel, ClipRecord, ClipRefine
@@ -41,7 +41,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 async def test_fast_then_exact_then_finished(nats: NatsServer, tmp_path: Path, first: Recording) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.clipper import work
+from services.clipper import watching
 from services.exporter.destinations import folder
 from shared.broker import middleware
 from shared.broker.kv import Bucket
@@ -36,7 +36,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 def order_to(at: Desk, *urls: str) -> ClipCreate:

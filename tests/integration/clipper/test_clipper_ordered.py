@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.clipper import work
+from services.clipper import watching
 from shared.broker import middleware
 from shared.messages.clips import ClipCancel, ClipCreate, ClipRecord
 from shared.messages.live import JobState, JobStateChanged
@@ -33,7 +33,7 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 def ordered(at: Desk, start: int = 0, end: int = 0, **more: Any) -> ClipCreate:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.clipper import cutter, progressing, work
+from services.clipper import cutter, progressing, watching
 from services.clipper.cutter import ClipCutter
 from services.clipper.cutting import render
 from services.clipper.cutting.progress import RENDERING, Progress, note
@@ -44,7 +44,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=20))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=20))
     monkeypatch.setattr(progressing, "EVERY", timedelta(0))
 
 
@@ -200,7 +200,7 @@ async def test_a_clip_that_is_deleted_while_its_file_is_made_leaves_nothing_behi
     """Its removal comes before the cut has seen that it was cancelled."""
     gate = Gate()
     at_writing(monkeypatch, gate)
-    monkeypatch.setattr(work, "LOOK", timedelta(minutes=1))
+    monkeypatch.setattr(watching, "LOOK", timedelta(minutes=1))
     async with desk(nats, tmp_path) as at, serving(at):
         await at.announce(at.session(first))
         order = at.order(Fraction(3, 2), Fraction(9, 2))

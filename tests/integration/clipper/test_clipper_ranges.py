@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.clipper import work
+from services.clipper import watching
 from services.clipper.ranges import LIFE_MS, SourceRanges
 from services.clipper.state import begun
 from shared.broker import middleware
@@ -36,7 +36,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from services.clipper import cutter, leftovers, work
+from services.clipper import cutter, leftovers, watching
 from services.clipper import recording_reader as source
 from shared.broker import middleware
 from shared.broker.kv import Bucket
@@ -43,7 +43,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 async def made(at: Desk, clip: str) -> ClipRecord:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.clipper import work
+from services.clipper import watching
 from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCancel, ClipRecord
@@ -46,7 +46,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
+    monkeypatch.setattr(watching, "LOOK", timedelta(milliseconds=50))
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ INTERFACE = {"shared.store", "shared.store.base"}
 LIBRARY = {*INTERFACE, "shared.store.library"}
 STORE = {
     "__init__": {"shared.store.base"}, "base": set(), "local": INTERFACE,
-    "s3": {*INTERFACE, "shared.store.scratch"}, "scratch": set(), "names": set(), "library": INTERFACE, "library_store": LIBRARY,
+    "s3": {*INTERFACE, "shared.store.scratch"}, "scratch": set(), "names": set(),
+    "library": INTERFACE, "library_store": LIBRARY,
     "library_folder": {*LIBRARY, "shared.store.names"},
     "opening": {*LIBRARY, *(f"shared.store.{name}" for name in ("library_folder", "library_store", "local", "s3"))},
     "reserve": INTERFACE, "watch": {*INTERFACE, "shared.store.opening"},

@@ -1,4 +1,4 @@
-"""Fetches FTP and SFTP servers of Debian, and the clients that benches run beside ours, for tests.
+"""Fetches FTP and SFTP servers of Debian, the clients that benches run beside ours, and MediaInfo, for tests.
 
 They are unpacked below .venv with the libraries that this machine lacks: nothing is installed, no service starts.
 """
@@ -18,6 +18,7 @@ SERVERS = (
     ("proftpd", ("proftpd-core", "proftpd-mod-crypto"), "usr/sbin/proftpd"),
     ("sshd", ("openssh-server", "openssh-sftp-server"), "usr/sbin/sshd"),
     ("lftp", ("lftp",), "usr/bin/lftp"),
+    ("mediainfo", ("mediainfo",), "usr/bin/mediainfo"),
 )
 _LIBRARY = re.compile(r"(?:^|, )(lib[a-z0-9.+-]+)")
 

@@ -48,7 +48,7 @@ def build(service: Service) -> None:
         source,
         ClipCutter(store, keys.find, service.vault),
         service.outbox,
-        store_reserve(service.settings),
+        _cutting_reserve(service.settings),
         images,
         materials,
     )
@@ -78,6 +78,11 @@ def build(service: Service) -> None:
 def _materials(service: Service, library: Library) -> Materials:
     transport = GuardedTransport(service.settings.allowed_networks, verify=trusting(service.settings.ca_file))
     return Materials(transport, library, service.vault, service.clock, service.settings.caption_font)
+
+
+def _cutting_reserve(settings: Settings) -> Reserve:
+    """Return what is kept free where clips are cut: on the store's disk, or on this machine's if the store is in S3."""
+    return _spool_reserve(settings) if settings.store.startswith("s3://") else store_reserve(settings)
 
 
 def _spool_reserve(settings: Settings) -> Reserve:

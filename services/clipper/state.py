@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from shared.messages.base import Accuracy
@@ -17,7 +17,14 @@ from shared.messages.clips import (
     SegmentAccurateReady,
     VodState,
 )
-from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportMessage, ExportStarted
+from shared.messages.exports import (
+    ExportAborted,
+    ExportDeliver,
+    ExportDelivered,
+    ExportFailed,
+    ExportMessage,
+    ExportStarted,
+)
 from shared.messages.ranges import Gap
 
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
@@ -83,6 +90,12 @@ def dropped(at_ms: int) -> Change:
         return entering("cancelled", at_ms, "its live job was cancelled before the clip was begun")(record)
 
     return change
+
+
+def lacks(record: ClipRecord, accuracy: Accuracy) -> bool:
+    """Return whether a clip still waits for a file: it has none that is as exact, and has not ended."""
+    has = -1 if record.file is None else _RANK[record.file.accuracy]
+    return record.state not in ENDED and has < _RANK[accuracy]
 
 
 def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
@@ -197,3 +210,17 @@ def ready_event(record: ClipRecord) -> ClipEvent:
     """Return the event that reports that the present file can be downloaded."""
     kind = FrameAccurateReady if record.file and record.file.accuracy == "frame" else SegmentAccurateReady
     return kind(**_common(record))
+
+
+def deliveries(record: ClipRecord, file: ClipFile) -> Iterator[ExportDeliver]:
+    """Yield the orders to deliver a file, one a destination."""
+    for destination in record.request.destinations:
+        yield ExportDeliver(
+            account=record.account, export=destination.export, clip=record.clip, accuracy=file.accuracy,
+            source_key=file.key, bytes=file.bytes, sha256=file.sha256, destination=destination,
+        )  # fmt: skip
+
+
+def file_key(record: ClipRecord, accuracy: Accuracy) -> str:
+    """Return the store key of a clip's file."""
+    return f"clips/{record.account}/{record.clip}/{accuracy}.mp4"

@@ -16,20 +16,24 @@ from services.clipper.edits.materials import Materials
 from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
+from services.clipper.progressing import Progressing
 from services.clipper.recording_reader import RecordingReader
 from services.clipper.records import Clips
 from services.clipper.state import (
     ENDED,
     ExportEnd,
     all_ended,
+    deliveries,
     entering,
+    file_key,
+    lacks,
     outcome,
     ready_event,
     with_delivery,
     with_file,
 )
 from services.clipper.waiting import Waiting
-from services.clipper.watching import watched
+from services.clipper.watching import Watching
 from shared.broker.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, ReelayError, Rejected
 from shared.messages.base import Accuracy
@@ -42,7 +46,7 @@ from shared.messages.clips import (
     ClipRefine,
     ClipRefineLong,
 )
-from shared.messages.exports import ExportAbort, ExportDeliver, ExportStarted
+from shared.messages.exports import ExportAbort, ExportStarted
 from shared.messages.images import ClipImage
 from shared.runtime.logging import get_logger
 from shared.store.base import ObjectMissing
@@ -202,13 +206,24 @@ class ClipWork:
 
         _TakesLong where it is cut from more than `most` bytes.
         """
-        made, key = await self._make(record, accuracy, most), file_key(record, accuracy)
+        made = await self._make(record, accuracy, most)
+        if made is None:
+            return await self.clips.get(record.account, record.clip)
         try:
-            if made is None:
-                record = await self.clips.get(record.account, record.clip)
-            else:
-                record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
-        except Permanent:  # it ended while its file was made, and was deleted
+            now = await self.clips.get(record.account, record.clip)
+            if lacks(now, accuracy):  # not if another clipper made it, while the broker did not hear this one
+                await asyncio.to_thread(self.cutter.publish, made)
+                now = await self._published(now, made)
+        finally:
+            await asyncio.to_thread(self.cutter.discard, made)
+        return now
+
+    async def _published(self, record: ClipRecord, made: Made) -> ClipRecord:
+        """Add a file to the record; remove it when the clip has ended without it meanwhile."""
+        key = made.file.key
+        try:
+            record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+        except Permanent:  # it was deleted
             await asyncio.to_thread(self.cutter.store.delete, key)
             raise
         if record.state in ENDED and (record.file is None or record.file.key != key):
@@ -221,7 +236,8 @@ class ClipWork:
             if most is not None and footage.bytes > most:
                 raise _TakesLong
             asked = record.request
-            copies = 1 + bool(asked.encryption) + bool(asked.edit)  # the clear draft; pictures to be joined
+            # The clear draft; pictures to be joined; segments that are fetched to this disk.
+            copies = 1 + bool(asked.encryption) + bool(asked.edit) + self.cutter.store.fetches
             self.reserve.require(copies * footage.bytes)
             return await self._cut(record, accuracy, footage)
         except MixedConfigs:
@@ -248,33 +264,35 @@ class ClipWork:
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
         try:
-            made = await watched(self.clips, record, lambda stop: cut(footage, key, stop), accuracy=accuracy)
+            made = await self._watched_cut(record, lambda stop: cut(footage, key, stop), accuracy)
         except ObjectMissing as error:
             if not footage.keys <= (await self._load(record, accuracy)).keys:
                 raise NotYet("a part of the recording has expired", SOON) from error
             again = partial(cut, footage, key, lost=True)
-            made = await watched(self.clips, record, lambda stop: again(stop=stop), accuracy=accuracy)
+            made = await self._watched_cut(record, lambda stop: again(stop=stop), accuracy)
         return replace(made, gaps=footage.missing(made.ranges, made.gaps)) if made else None
 
     async def _watched_image(
         self, record: ClipRecord, work: Callable[[threading.Event], ClipImage]
     ) -> ClipImage | None:
-        return await watched(self.clips, record, work, GIVEN_UP, self.images.stopping)
+        def halted() -> None:
+            if self.images.stopping():
+                raise NotYet("the clipper is stopping", SOON)
+
+        return await Watching(self.clips).run(record, work, ends=GIVEN_UP, halted=halted)
+
+    async def _watched_cut(
+        self, record: ClipRecord, cut: Callable[[threading.Event], Made], accuracy: Accuracy
+    ) -> Made | None:
+        """Run a cut; StoreFull when it, or what else is written meanwhile, takes the disk's last room."""
+        return await Watching(self.clips).run(
+            record, cut, halted=lambda: self.reserve.require(0), told=Progressing(self.clips, record, accuracy),
+            dropped=self.cutter.discard,
+        )  # fmt: skip
 
     async def _announce(self, record: ClipRecord) -> None:
-        file = record.file
-        if file is None:
+        if record.file is None:
             raise Permanent("a clip without a file cannot be announced")
         await self.outbox.emit(ready_event(record))
-        for destination in record.request.destinations:
-            await self.outbox.emit(
-                ExportDeliver(
-                    account=record.account, export=destination.export, clip=record.clip, accuracy=file.accuracy,
-                    source_key=file.key, bytes=file.bytes, sha256=file.sha256, destination=destination,
-                )
-            )  # fmt: skip
-
-
-def file_key(record: ClipRecord, accuracy: Accuracy) -> str:
-    """Return the store key of a clip's file."""
-    return f"clips/{record.account}/{record.clip}/{accuracy}.mp4"
+        for order in deliveries(record, record.file):
+            await self.outbox.emit(order)

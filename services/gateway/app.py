@@ -78,6 +78,8 @@ from shared.store.opening import open_library, open_store
 
 log = get_logger()
 ANNOUNCE_AGAIN: Final = timedelta(seconds=2)
+KEPT: Final = 64 << 20
+"""Bytes of decrypted segments that a gateway keeps in memory: all viewers of a live stream want the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Gateway:
 def make_gateway(service: Service) -> Gateway:
     """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
-    quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault))
+    quotas, store = Quotas(limits_of(settings), clock), ClearStore(open_store(settings), ContentKeys(vault), KEPT)
     receivers, parts = Receivers(settings.allowed_networks, vault), Parts(vault, settings.allowed_networks)
     jobs = Jobs(js, service.outbox, vault, clock, quotas, _goes_on(settings))
     restreams = Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -26,10 +27,15 @@ _MOST_FOLDERS: Final = 16_384
 
 
 class ClearStore(MediaStore):
-    """Decrypts what is read of recordings, a segment at a time; MediaError where that is damaged, KeyUnknown."""
+    """Decrypts what is read of recordings, a segment at a time; MediaError where that is damaged, KeyUnknown.
 
-    def __init__(self, store: MediaStore, keys: ContentKeys) -> None:
+    `kept`: so many bytes of decrypted segments stay in this process's memory, for the many who read the same ones.
+    """
+
+    def __init__(self, store: MediaStore, keys: ContentKeys, kept: int = 0) -> None:
         self.raw: Final = store
+        self._clear: LRUCache[tuple[str, int, int], bytes] = LRUCache(kept, len)
+        self._turn = threading.Lock()
         self._keys = keys
         self._sealed: LRUCache[str, bool] = LRUCache(_MOST_FOLDERS)
         self._lock = threading.Lock()
@@ -79,10 +85,25 @@ class ClearStore(MediaStore):
     def _cleared(self, key: str, data: bytes) -> bytes:
         if _SEGMENT.fullmatch(key):
             kid = segment_kid(data[:PROBE])
-            return clear_segment(data, self._keys.find(folder_of(key), kid).key) if kid else data
+            return self._decrypted(key, kid, data) if kid else data
         if _INIT.fullmatch(key) and b"sinf" in data and init_kid(data):
             return clear_init(data)
         return data
+
+    @property
+    def fetches(self) -> bool:
+        """Return whether the store itself does; what is decrypted stays in memory."""
+        return self.raw.fetches
+
+    def _decrypted(self, key: str, kid: bytes, data: bytes) -> bytes:
+        if len(data) > self._clear.maxsize // 4:
+            return clear_segment(data, self._keys.find(folder_of(key), kid).key)
+        name = key, len(data), zlib.crc32(data)  # not its key alone: the segment that is being written grows
+        with self._turn:  # whoever wants the same one meanwhile finds it then
+            made = self._clear.get(name)
+            if made is None:
+                made = self._clear[name] = clear_segment(data, self._keys.find(folder_of(key), kid).key)
+            return made
 
     def begin(self, key: str) -> Path:
         """Return the path to write an object to, as it is."""

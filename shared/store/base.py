@@ -40,6 +40,11 @@ class MediaStore(ABC):
     Raises ObjectMissing, StoreFull, or Unavailable when the store does not answer.
     """
 
+    @property
+    def fetches(self) -> bool:
+        """Whether objects are copied to this machine's disk while they are read or written as files."""
+        return False
+
     @abstractmethod
     def begin(self, key: str) -> Path:
         """Return the local path to write an object to, piece by piece; its folder exists."""

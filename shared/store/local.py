@@ -8,11 +8,14 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from shared.errors import Permanent, Unavailable
 from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, check_key
+
+TRIES: Final = 100
 
 
 @contextlib.contextmanager
@@ -41,6 +44,14 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _insisting(work: Callable[[], None]) -> None:
+    """Run what makes a name in a folder again when somebody deletes its last object, and so the folder, meanwhile."""
+    for _ in range(TRIES):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # pathlib finds it there, and then gone
+            return work()
+    return work()
+
+
 class LocalStore(MediaStore):
     """A folder below which each key is a path."""
 
@@ -55,7 +66,7 @@ class LocalStore(MediaStore):
         """Return the object's own file: what is written is visible at once, part by part."""
         path = self.path(key)
         with _translated(key):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _insisting(lambda: path.parent.mkdir(parents=True, exist_ok=True))
         return path
 
     def commit(self, key: str) -> None:
@@ -67,10 +78,16 @@ class LocalStore(MediaStore):
 
     def put(self, key: str, data: bytes) -> None:
         """Write a draft beside the file, then rename it."""
-        path = self.begin(key)
+        path = self.path(key)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+
+        def begun() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.touch()
+
         with _translated(key):
             try:
+                _insisting(begun)
                 draft.write_bytes(data)
                 _sync(draft)
                 draft.replace(path)
@@ -114,12 +131,17 @@ class LocalStore(MediaStore):
 
     def copy(self, source: str, key: str) -> None:
         """Link the file under the other name, as objects do not change; copy it where links are not possible."""
-        path = self.begin(key)
+        path = self.path(key)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+
+        def linked() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.link(self.path(source), draft)
+
         with _translated(source):
             try:
                 try:
-                    os.link(self.path(source), draft)
+                    _insisting(linked)
                 except FileNotFoundError:
                     raise
                 except OSError:  # another file system, or one without links

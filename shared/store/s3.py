@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import Permanent, Unavailable
 from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, check_key
+from shared.store.scratch import Scratch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -58,6 +59,7 @@ class S3Store(MediaStore):
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._spool = spool
+        self._scratch = Scratch(spool)
 
     @classmethod
     def open(cls, url: str, spool: Path, *, endpoint: str = "", hurried: bool = False) -> S3Store:
@@ -77,6 +79,11 @@ class S3Store(MediaStore):
         )
         client = boto3.client("s3", endpoint_url=endpoint or None, config=config)
         return cls(client, parts.netloc, parts.path, spool)
+
+    @property
+    def fetches(self) -> bool:
+        """Return True: both pass through the spool."""
+        return True
 
     def begin(self, key: str) -> Path:
         """Return a local file, the same one each time, so that a killed writer's file can be found."""
@@ -145,11 +152,10 @@ class S3Store(MediaStore):
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:
-        """Download to a file that is removed when the block ends."""
+        """Download to a file that is removed when the block ends, or by the next process if this one is killed."""
         check_key(key)
         with _translated(key):
-            self._spool.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".local-", dir=self._spool)
+            handle, name = tempfile.mkstemp(dir=self._scratch.folder())
         os.close(handle)
         path = Path(name)
         try:

@@ -57,8 +57,10 @@ def test_rooms_of_shared_know_nothing_of_higher_ones() -> None:
 INTERFACE = {"shared.store", "shared.store.base"}
 LIBRARY = {*INTERFACE, "shared.store.library"}
 STORE = {
-    "__init__": {"shared.store.base"}, "base": set(), "local": INTERFACE, "s3": INTERFACE,
-    "names": set(), "library": INTERFACE, "library_store": LIBRARY, "library_folder": {*LIBRARY, "shared.store.names"},
+    "__init__": {"shared.store.base"}, "base": set(), "local": INTERFACE,
+    "s3": {*INTERFACE, "shared.store.scratch"}, "scratch": set(), "names": set(),
+    "library": INTERFACE, "library_store": LIBRARY,
+    "library_folder": {*LIBRARY, "shared.store.names"},
     "opening": {*LIBRARY, *(f"shared.store.{name}" for name in ("library_folder", "library_store", "local", "s3"))},
     "reserve": INTERFACE, "watch": {*INTERFACE, "shared.store.opening"},
 }  # fmt: skip

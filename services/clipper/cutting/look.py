@@ -26,6 +26,8 @@ BEFORE, AFTER = 3, 6  # frames checked before and after a seam
 NEAR = 60  # windows with fewer frames between them are checked as one: the GOP is decoded anyway
 REORDER = 8  # frames by which decoding starts before the window, for pictures shown before their entry
 FIRST_PACKETS = 50
+# Of sound for one frame at 120 a second, its edit may leave nothing that a decoder gives out.
+WHOLE = {"ignore_editlist": "1"}
 SHORT = 100_000  # samples; each reader of a longer clip has megabytes of indexes, so there is one
 MOST_SEAMS = 12  # of a range with more (many gaps) only the first and last ones are checked
 # Mean and largest difference of brightness (0 to 255) that good encoding stays far below.
@@ -57,7 +59,7 @@ def check_sound(result: CutResult) -> None:
     """Check that of each sound track one of the first packets decodes: damage in the recording may spoil others."""
     for track in range(len(result.packets)):
         try:
-            with av.open(str(result.path)) as container:
+            with av.open(str(result.path), options=WHOLE) as container:
                 heard = _is_heard(container, track)
         except av.error.FFmpegError as error:
             raise ClipFaulty(f"cannot be read: {error.strerror}") from error

@@ -55,14 +55,14 @@ class Rendered:
     prints: tuple[Print, ...] = ()
 
 
-def render(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Rendered:
+def render(spans: Sequence[ClipSpan], spool: Spool, stop: Event, *, alone: str = "") -> Rendered:
     """Copy what can be copied of the spans and encode the rest into `spool`, or everything when nothing can be joined.
 
-    CutError when the encoder fails, Stopped when `stop` is set.
+    `alone`: why everything is encoded from the start. CutError when the encoder fails, Stopped when `stop` is set.
     """
     try:
         try:
-            return _Renderer(spans, spool, stop).run()
+            return _Renderer(spans, spool, stop, alone).run()
         except (BitstreamError, Mp4Error) as error:
             return _Renderer(spans, spool, stop, alone=f"the stream cannot be joined: {error}").run()
     except av.error.FFmpegError as error:
@@ -125,6 +125,8 @@ class _Renderer:
             self.reasons.append(split.reason or "a point lies inside a GOP")
         self._encode(span, split.head, target, encoder, reader)
         rows = split.copy
+        if len(rows) and self.parts:
+            self._remember(span, rows[:1], reader)
         if split.broken and len(rows) and self.parts:
             self._broken(span, rows[:1], reader)
             rows = rows[1:]
@@ -135,6 +137,12 @@ class _Renderer:
         if len(rows):
             self._add(copied_part(span, rows))
         self._encode(span, split.tail, target, encoder, reader)
+
+    def _remember(self, span: ClipSpan, rows: Int64s, reader: SampleReader) -> None:
+        """Note what the first copied picture looks like: a decoder that was set up by others may spoil it silently."""
+        found = next(decode_rows(span.video, rows, reader, self.stop))
+        if found.whole and found.frame is not None:
+            self.prints.append(Print(self.done, fingerprint(found.frame)))
 
     def _split(self, span: ClipSpan, target: TrackConfig, reader: SampleReader) -> Split:
         """Return what to copy and what to encode of a span."""

@@ -54,6 +54,7 @@ from services.gateway.identity.admin_key import ensure_admin_key
 from services.gateway.identity.cdn_accounts import CdnAccounts
 from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
+from services.gateway.identity.partners import Partners
 from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.identity.resealing import Resealing
 from services.gateway.native.jobs.view import JobViews
@@ -93,6 +94,7 @@ class Gateway:
     keys: Keys
     credentials: Credentials
     cdn_accounts: CdnAccounts
+    partners: Partners
     jobs: Jobs
     clips: Clips
     ordered: OrderedClips
@@ -132,6 +134,7 @@ def make_gateway(service: Service) -> Gateway:
         keys=Keys(js, clock),
         credentials=credentials,
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
+        partners=Partners(js, vault, clock),
         jobs=jobs,
         clips=clips,
         ordered=OrderedClips(jobs, clips, outward, bounds, js, service.outbox, clock),
@@ -204,6 +207,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         flussonic.Sinks(gateway.webhooks),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
+        gateway.partners,
         gateway.jobs, gateway.clips, gateway.ordered, gateway.exports, gateway.trials,
         gateway.restreams, gateway.outputs, gateway.webhooks, gateway.deliveries,
         gateway.timecodes, gateway.pictures, gateway.admission,
@@ -242,6 +246,7 @@ async def _following(gateway: Gateway) -> AsyncIterator[None]:
     followed: tuple[Following[Any], ...] = (
         gateway.jobs.list, gateway.clips.list, gateway.deliveries.list, gateway.restreams.list,
         gateway.jobs.going, gateway.clips.going, gateway.restreams.going, gateway.cdn_accounts.index,
+        gateway.partners.index,
         gateway.streams.aliases.index,
     )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:

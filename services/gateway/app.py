@@ -44,6 +44,7 @@ from services.gateway.facades.brightcove.output_view import OutputViews
 from services.gateway.facades.brightcove.view import Views as BrightcoveViews
 from services.gateway.facades.cdnetworks.tasks import Tasks
 from services.gateway.facades.flussonic import parts as flussonic
+from services.gateway.facades.kaltura import parts as kaltura
 from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
@@ -105,6 +106,7 @@ class Gateway:
     webhooks: Webhooks
     deliveries: Deliveries
     streams: flussonic.Streams
+    entries: kaltura.Entries
     locks: Locks
     timecodes: Timecodes
     pictures: MomentPictures
@@ -145,6 +147,7 @@ def make_gateway(service: Service) -> Gateway:
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
         streams=flussonic.streams_of(js, jobs, vault, clock, receivers),
+        entries=kaltura.Entries(js, jobs, vault, clock),
         locks=Locks(js),
         timecodes=timecodes,
         admission=flussonic.admission_of(backends_of(settings, clock), vault, clock, settings.on_play),
@@ -205,6 +208,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
         flussonic.DvrExports(gateway.streams, dvr, made_of),
         flussonic.Sinks(gateway.webhooks),
+        kaltura.rpc_of(service.js, gateway.entries, gateway.partners, addresses, gateway.quotas, clock),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.partners,
@@ -247,7 +251,7 @@ async def _following(gateway: Gateway) -> AsyncIterator[None]:
         gateway.jobs.list, gateway.clips.list, gateway.deliveries.list, gateway.restreams.list,
         gateway.jobs.going, gateway.clips.going, gateway.restreams.going, gateway.cdn_accounts.index,
         gateway.partners.index,
-        gateway.streams.aliases.index,
+        gateway.streams.aliases.index, gateway.entries.aliases.index,
     )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
         for one in followed:

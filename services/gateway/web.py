@@ -20,6 +20,7 @@ from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.facade import Facade
 from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
 from services.gateway.facades.flussonic.routes import MOUNT
+from services.gateway.facades.kaltura.routes import FACADE as KALTURA
 from services.gateway.http import parts, problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
@@ -29,7 +30,7 @@ from shared.messages.keys import Dialect
 from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
-FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC)
+FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC, KALTURA)
 DIALECTS: Final[Mapping[Dialect, Facade]] = {"brightcove": BRIGHTCOVE}
 """The APIs on the paths of the native one: which of them answers, a key says."""
 

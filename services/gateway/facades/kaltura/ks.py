@@ -2,10 +2,10 @@
 
 - v1: base64 of `<hex sha1(secret + info)>|<info>`, where info is
   `partner;partner;expiry;type;random;user;privileges[;...]`.
-- v2: base64 of `v2|<partner>|` and AES-128-CBC (key: the first 16 bytes of sha1(secret), IV and padding zeros) of
-  `sha1(R) + R`, R = 16 random bytes and urlencoded fields: privileges, `_e` expiry, `_t` type, `_u` user.
+- v2: base64 of `v2|<partner>|` and AES-128-CBC (key: the first 16 bytes of sha1(secret), IV and padding zeros)
+  of `sha1(R) + R`, R = 16 random bytes and urlencoded fields: privileges, `_e` expiry, `_t` type, `_u` user.
 
-Source: generateSession and generateSessionV2 of the vendor's client libraries; numbers of errors: its server's sessions.
+Source: generateSession and generateSessionV2 of the vendor's client libraries; the numbers of errors are its server's.
 """
 
 from __future__ import annotations

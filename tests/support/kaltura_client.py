@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import sys
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import httpx
 
@@ -44,16 +45,18 @@ async def partner(api: Gateway, **body: Any) -> tuple[int, str]:
 class Peer:
     """A client without a library: JSON in, JSON out."""
 
-    def __init__(self, base: str, ks: str = "") -> None:
-        self.base, self.ks = base, ks
+    def __init__(self, http: httpx.AsyncClient, ks: str = "") -> None:
+        self.http, self.ks = http, ks
 
     async def __call__(self, name: str, **fields: Any) -> Any:
         """Call `service.action`; return its result, or the code of its exception."""
         service, _, action = name.partition(".")
         body = {"format": 1, **({"ks": self.ks} if self.ks else {}), **fields}
-        async with httpx.AsyncClient(base_url=self.base, timeout=30) as http:
-            answer = await http.post(f"/api_v3/service/{service}/action/{action}", json=body)
+        path = f"/api_v3/service/{service}/action/{action}"
+        answer = await self.http.post(path, json=body, headers={"X-API-KEY": ""})
         assert answer.status_code == 200
+        if answer.headers["content-type"].startswith("text/xml"):
+            return ET.fromstring(answer.content)
         result = answer.json()
         exception = isinstance(result, dict) and result.get("objectType") == "KalturaAPIException"
         return result["code"] if exception else result

@@ -29,18 +29,21 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The calls of a request, and how they are answered."""
+    """The calls of a request; of a multirequest, the answer is a list."""
 
     calls: tuple[Call, ...]
     multiple: bool
-    format: str
+
+
+def format_of(params: Params) -> str:
+    """Return the format that a request asks for; XML unless it names one."""
+    return _text(params, "format") or "2"
 
 
 def asked_of(params: Params) -> Asked:
     """Return what a request asks for. KalturaError."""
-    form = _text(params, "format") or "2"
     if _text(params, "service").lower() != MULTIREQUEST:
-        return Asked((_call(params),), multiple=False, format=form)
+        return Asked((_call(params),), multiple=False)
     numbered = sorted((int(name), value) for name, value in params.items() if _COUNT.fullmatch(name))
     if len(numbered) > MOST_CALLS:
         raise KalturaError("INVALID_PARAMETERS", WHY=f"more than {MOST_CALLS} requests in one")
@@ -48,7 +51,7 @@ def asked_of(params: Params) -> Asked:
     calls = [_call(shared | value) for _, value in numbered if isinstance(value, dict)]
     if sum(len(_REFERENCE.findall(text)) for call in calls for text in _texts(call.params)) > MOST_REFERENCES:
         raise KalturaError("INVALID_PARAMETERS", WHY=f"more than {MOST_REFERENCES} references")
-    return Asked(tuple(calls), multiple=True, format=form)
+    return Asked(tuple(calls), multiple=True)
 
 
 def resolved(params: Params, results: Sequence[Any]) -> Params:

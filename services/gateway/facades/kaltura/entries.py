@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import random
 import re
 import secrets
 import string
@@ -22,7 +23,7 @@ from services.gateway.facades.kaltura.entry_fields import Settings, changed
 from services.gateway.facades.kaltura.errors import KalturaError
 from services.gateway.identity.aliases import SETTINGS_PURPOSE, Alias, Aliases, Conflict
 from shared.broker import buckets
-from shared.broker.kv import Bucket, Stored
+from shared.broker.kv import STEP_ASIDE, Bucket, Stored
 from shared.errors import Rejected, Unavailable
 from shared.messages.jobs import JobRecord
 from shared.messages.keys import ENTRY_TOKEN_PURPOSE, IngestKey, entry_key
@@ -33,7 +34,7 @@ from shared.security.secrets import SecretUnreadable, Vault, hash_token
 log = get_logger()
 VENDOR: Final = "kaltura"
 MOST: Final = 2000
-TRIES: Final = 8
+TRIES: Final = 40
 RECONNECT: Final = timedelta(minutes=3)
 """A pause after which a broadcast is over (the vendor's live_session_reconnect_timeout)."""
 _ID: Final = re.compile(r"[01]_[0-9a-z]{8}", re.ASCII)
@@ -150,7 +151,7 @@ class Entries:
 
     async def update(self, account: str, entry: str, changes: dict[str, Any], check: Callable[..., None]) -> Entry:
         """Change what is set of an entry; `check` sees the settings before and after, and may raise."""
-        for _ in range(TRIES):
+        for conflicts in range(TRIES):
             stored = await self.aliases.get(account, entry) if _ID.fullmatch(entry) else None
             if stored is None or not stored.value.made:
                 raise not_found(entry)
@@ -166,7 +167,7 @@ class Entries:
             try:
                 await self.aliases.write(stored, alias)
             except Conflict:
-                await asyncio.sleep(0)
+                await asyncio.sleep(random.random() * min(conflicts, 10) * STEP_ASIDE.total_seconds())
                 continue
             await self._jobs.describe(account, alias.event, after.texts.get("name") or entry, "", "")
             await self._jobs.rewind(account, alias.event, after.window_s)

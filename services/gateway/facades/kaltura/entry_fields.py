@@ -91,7 +91,7 @@ def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
     """Return settings with changes. KalturaError when they get too large."""
     texts = {name: text for name, text in (settings.texts | changes["texts"]).items() if text}
     made = settings.model_copy(update=changes | {"texts": texts})
-    if len(made.model_dump_json()) > LARGEST:
+    if len(made.model_dump_json().encode()) > LARGEST:
         raise KalturaError("PROPERTY_VALIDATION_MAX_LENGTH", PROP_NAME="liveStreamEntry", MAX_LENGTH=str(LARGEST))
     return made
 

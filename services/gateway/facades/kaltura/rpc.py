@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from services.gateway.domain.quotas import Quotas
 from services.gateway.facades.kaltura.action import Context, RawXml, Table, require
-from services.gateway.facades.kaltura.calls import Call, asked_of, resolved
+from services.gateway.facades.kaltura.calls import Call, asked_of, format_of, resolved
 from services.gateway.facades.kaltura.errors import KalturaError, kaltura_error
 from services.gateway.facades.kaltura.params import read_request
 from services.gateway.facades.kaltura.render import TYPES, XML, render
@@ -47,8 +47,9 @@ class Rpc:
         """Return the answer to a request, and its type. `available` raises Unavailable while the broker is away."""
         began, form = self._clock.monotonic_ns(), XML
         try:
-            asked = asked_of(read_request(sent.path, sent.query, sent.content_type, sent.body))
-            form = _served(asked.format)
+            params = read_request(sent.path, sent.query, sent.content_type, sent.body)
+            form = _served(format_of(params))
+            asked = asked_of(params)
             results: list[Any] = []
             for call in asked.calls:
                 results.append(await self._result(call, results, sent.address, available))

@@ -74,6 +74,8 @@ async def test_clients_of_other_kinds_are_answered(scene: Scene) -> None:
     assert (await scene.raw(f"/service/livestream/action/islive?id={entry}&format=1", "GET")).json() is False
     parts = {"json": (None, json.dumps({"ks": scene.peer.ks, "entryId": entry, "format": "1"})), "f": ("a.bin", b"\0")}
     assert (await scene.raw("/service/livestream/action/get", files=parts)).json()["id"] == entry
+    preflight = await scene.api.http.options("/api_v3/service/livestream/action/islive")
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "*")
     for form_, code in (("3", "UNSUPPORTED_FORMAT"), ("9", "UNSUPPORTED_FORMAT"), ("x", "UNSUPPORTED_FORMAT")):
         answer = await scene.raw(f"/service/livestream/action/islive?id={entry}&format={form_}&callback=f", "GET")
         assert ET.fromstring(answer.content).findtext("result/error/code") == code

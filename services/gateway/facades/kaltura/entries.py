@@ -9,7 +9,7 @@ import re
 import secrets
 import string
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -35,6 +35,8 @@ log = get_logger()
 VENDOR: Final = "kaltura"
 MOST: Final = 2000
 TRIES: Final = 40
+AT_ONCE: Final = 100
+"""Jobs that are read at the same time."""
 RECONNECT: Final = timedelta(minutes=3)
 """A pause after which a broadcast is over (the vendor's live_session_reconnect_timeout)."""
 _ID: Final = re.compile(r"[01]_[0-9a-z]{8}", re.ASCII)
@@ -143,6 +145,13 @@ class Entries:
     async def of(self, alias: Alias) -> Entry:
         """Return the entry of an alias."""
         return Entry(alias, self.settings(alias), await self._job(alias))
+
+    async def many(self, aliases: Sequence[Alias]) -> list[Entry]:
+        """Return the entries of aliases, in their order."""
+        found: list[Entry] = []
+        for begin in range(0, len(aliases), AT_ONCE):
+            found += await asyncio.gather(*map(self.of, aliases[begin : begin + AT_ONCE]))
+        return found
 
     async def all_of(self, account: str) -> list[Alias]:
         """Return an account's entries, the newest first."""

@@ -90,6 +90,12 @@ def read(text: str, secret: str, now_s: int, address: str = "") -> Session:
     return session
 
 
+def identity(text: str) -> bytes:
+    """Return the part of a KS that is signed: the same, however the rest of it is written. Raise KsRefused."""
+    raw = _raw(text)
+    return raw.split(b"|", 2)[2] if raw.startswith(b"v2|") and raw.count(b"|") > 1 else raw.partition(b"|")[2]
+
+
 def make(session: Session, secret: str, random: bytes) -> str:
     """Return a KS of the second form; `random` is 16 bytes."""
     fields = [*session.privileges, ("_e", str(session.expiry_s)), ("_t", str(session.kind)), ("_u", session.user)]

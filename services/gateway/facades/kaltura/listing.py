@@ -41,10 +41,10 @@ async def page_of(entries: Entries, account: str, registered: Sequence[Registrat
     if which.text("isLive"):
         live = which.flag("isLive")
         playable = {one.entry for one in registered if one.status == PLAYABLE}
-        whole = [await entries.of(alias) for alias in found]
+        whole = await entries.many(found)
         found = [one.alias for one in whole if (one.publishes or one.id in playable) is live]
     begin = (max(number, 1) - 1) * size
-    return Page([await entries.of(alias) for alias in found[begin : begin + size]], len(found))
+    return Page(await entries.many(found[begin : begin + size]), len(found))
 
 
 def _checks(which: Fields, registered: Sequence[Registration]) -> list[Callable[[Alias], bool]]:

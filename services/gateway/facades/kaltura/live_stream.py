@@ -85,7 +85,10 @@ class LiveStream:
         caller = context.caller
         registered = await self._registrations.all_of(caller.account)
         page = await page_of(self._entries, caller.account, registered, context.fields)
-        shown = [await self.shown(context, entry) for entry in page.entries]
+        shown = []
+        for entry in page.entries:
+            found = {one.index: one for one in registered if one.entry == entry.id}
+            shown.append(self._views.entry(entry, found, await self._token(context, entry)))
         return listed("KalturaLiveStreamListResponse", shown, page.total)
 
     async def details(self, context: Context) -> Any:
@@ -111,5 +114,7 @@ class LiveStream:
     async def shown(self, context: Context, entry: Entry) -> dict[str, Any]:
         """Return an entry as a caller may see it."""
         found = await self._registrations.of(entry.account, entry.id)
-        token = await self._entries.token(entry) if context.caller.is_admin else None
-        return self._views.entry(entry, found, token)
+        return self._views.entry(entry, found, await self._token(context, entry))
+
+    async def _token(self, context: Context, entry: Entry) -> str | None:
+        return await self._entries.token(entry) if context.caller.is_admin else None

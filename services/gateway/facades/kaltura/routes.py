@@ -18,6 +18,10 @@ from shared.errors import Unavailable
 
 OPEN: Final = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"}
 """Players on other sites ask whether an entry is live; no cookie is ever looked at."""
+PREFLIGHT: Final = OPEN | {
+    "Access-Control-Allow-Methods": "GET, POST", "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Max-Age": "86400",
+}  # fmt: skip
 
 
 class Kaltura:
@@ -61,3 +65,10 @@ async def call(
 
     body, kind = await rpc.answer(sent, available)
     return Response(body, media_type=kind, headers=OPEN)
+
+
+@FACADE.routes.api_route(PREFIX, methods=["OPTIONS"], include_in_schema=False)
+@FACADE.routes.api_route(f"{PREFIX}/{{rest:path}}", methods=["OPTIONS"], include_in_schema=False)
+async def preflight() -> Response:
+    """Let pages of other sites call."""
+    return Response(status_code=204, headers=PREFLIGHT)

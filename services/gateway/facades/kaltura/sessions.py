@@ -31,7 +31,7 @@ Stranger = Callable[[], None]
 
 
 class EndedKs(Record):
-    """A KS that was ended: bucket `nonces`, under `ks.<partner>.<sha256 of it>`, until it would have expired."""
+    """A KS that was ended: bucket `nonces`, under `ks.<partner>.<sha256 of what is signed>`, until it has expired."""
 
     until_s: int = Field(ge=0)
 
@@ -149,9 +149,8 @@ class Sessions:
 
 
 def _key(partner: int, text: str) -> str:
-    """Return the key of an ended KS: the same for each way to write its base64."""
-    plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
-    return f"ks.{partner}.{hashlib.sha256(plain.encode()).hexdigest()}"
+    """Return the key of an ended KS."""
+    return f"ks.{partner}.{hashlib.sha256(ks.identity(text)).hexdigest()}"
 
 
 def _same(secret: str, given: str) -> bool:

@@ -1,5 +1,7 @@
 """Fetches servers that tests need and no Python package contains: nginx with RTMP and WebDAV, FTP and SFTP servers.
 
+And a client library that is in no lock: Kaltura's.
+
 It is unpacked below .venv, not installed: no rights are needed and no service starts. Where it cannot be fetched, the
 tests that need it say so and are skipped. REELAY_SETUP_APT=0 forbids it.
 """
@@ -12,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from setup_clients import fetch_kaltura
 from setup_host import Apt, Host, say
 from setup_servers import fetch_servers
 
@@ -62,6 +65,7 @@ def main() -> int:
         fetch_nginx(host, apt, PEERS)
         fetch_dav(host, apt, PEERS)
         fetch_servers(host, apt, PEERS)
+    fetch_kaltura(host, PEERS)
     return 0
 
 

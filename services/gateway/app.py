@@ -44,6 +44,7 @@ from services.gateway.facades.brightcove.output_view import OutputViews
 from services.gateway.facades.brightcove.view import Views as BrightcoveViews
 from services.gateway.facades.cdnetworks.tasks import Tasks
 from services.gateway.facades.flussonic import parts as flussonic
+from services.gateway.facades.kaltura import parts as kaltura
 from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
@@ -54,6 +55,7 @@ from services.gateway.identity.admin_key import ensure_admin_key
 from services.gateway.identity.cdn_accounts import CdnAccounts
 from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
+from services.gateway.identity.partners import Partners
 from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.identity.resealing import Resealing
 from services.gateway.native.jobs.view import JobViews
@@ -95,6 +97,7 @@ class Gateway:
     keys: Keys
     credentials: Credentials
     cdn_accounts: CdnAccounts
+    partners: Partners
     jobs: Jobs
     clips: Clips
     ordered: OrderedClips
@@ -105,6 +108,7 @@ class Gateway:
     webhooks: Webhooks
     deliveries: Deliveries
     streams: flussonic.Streams
+    entries: kaltura.Entries
     locks: Locks
     timecodes: Timecodes
     pictures: MomentPictures
@@ -134,6 +138,7 @@ def make_gateway(service: Service) -> Gateway:
         keys=Keys(js, clock),
         credentials=credentials,
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
+        partners=Partners(js, vault, clock),
         jobs=jobs,
         clips=clips,
         ordered=OrderedClips(jobs, clips, outward, bounds, js, service.outbox, clock),
@@ -144,6 +149,7 @@ def make_gateway(service: Service) -> Gateway:
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
         streams=flussonic.streams_of(js, jobs, vault, clock, receivers),
+        entries=kaltura.Entries(js, jobs, vault, clock),
         locks=Locks(js),
         timecodes=timecodes,
         admission=flussonic.admission_of(backends_of(settings, clock), vault, clock, settings.on_play),
@@ -204,8 +210,10 @@ def web_of(gateway: Gateway) -> FastAPI:
         *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
         flussonic.DvrExports(gateway.streams, dvr, made_of),
         flussonic.Sinks(gateway.webhooks),
+        kaltura.rpc_of(service.js, gateway.entries, gateway.partners, addresses, gateway.quotas, clock),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
+        gateway.partners,
         gateway.jobs, gateway.clips, gateway.ordered, gateway.exports, gateway.trials,
         gateway.restreams, gateway.outputs, gateway.webhooks, gateway.deliveries,
         gateway.timecodes, gateway.pictures, gateway.admission,
@@ -244,7 +252,8 @@ async def _following(gateway: Gateway) -> AsyncIterator[None]:
     followed: tuple[Following[Any], ...] = (
         gateway.jobs.list, gateway.clips.list, gateway.deliveries.list, gateway.restreams.list,
         gateway.jobs.going, gateway.clips.going, gateway.restreams.going, gateway.cdn_accounts.index,
-        gateway.streams.aliases.index,
+        gateway.partners.index,
+        gateway.streams.aliases.index, gateway.entries.aliases.index,
     )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
         for one in followed:

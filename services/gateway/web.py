@@ -20,6 +20,7 @@ from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.facade import Facade
 from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
 from services.gateway.facades.flussonic.routes import MOUNT
+from services.gateway.facades.kaltura.routes import FACADE as KALTURA
 from services.gateway.http import parts, problems, unmatched
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
@@ -29,8 +30,10 @@ from shared.messages.keys import Dialect
 from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
-FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC)
-PREFIXES: Final[Mapping[str, Facade]] = {"/api/cdn/": CDNETWORKS, "/streamer/": FLUSSONIC, "/flussonic/": FLUSSONIC}
+FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC, KALTURA)
+PREFIXES: Final[Mapping[str, Facade]] = {
+    "/api/cdn/": CDNETWORKS, "/streamer/": FLUSSONIC, "/flussonic/": FLUSSONIC, "/api_v3/": KALTURA,
+}  # fmt: skip
 """Below which a facade's form of errors is also that of paths and methods that no route takes."""
 DIALECTS: Final[Mapping[Dialect, Facade]] = {"brightcove": BRIGHTCOVE}
 """The APIs on the paths of the native one: which of them answers, a key says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from services.ingester.entries import Broadcast
 from services.ingester.forms import DIGITS, LONGEST, unknown
 from services.ingester.refusals import PublishRefused, later
 from shared.broker.kv import Bucket, Stored
@@ -19,7 +21,7 @@ from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
 from shared.messages.base import Record
 from shared.messages.jobs import JobRecord
-from shared.messages.keys import IngestKey
+from shared.messages.keys import ENTRY_TOKEN_PURPOSE, IngestKey, entry_key
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.security.peers import Budget, network_of
@@ -33,6 +35,9 @@ LOOK_UPS: Final = 16
 INACTIVE: Final = "the entry point is not active: PUT /v1/jobs/{id}/activate lets its encoder in"
 UNKNOWN: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
+GUESSES: Final = 10
+"""Wrong tokens of one entry that a network may send, before each further one has to wait."""
+GUESSES_AGAIN: Final = timedelta(seconds=3)
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
@@ -76,6 +81,7 @@ class Access:
         self._vault = vault
         self._by_event: dict[str, str] = {}
         self._strangers = Budget(UNKNOWN, UNKNOWN_AGAIN, clock)
+        self._guesses = Budget(GUESSES, GUESSES_AGAIN, clock)
         self._asking = threading.BoundedSemaphore(LOOK_UPS)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -103,11 +109,42 @@ class Access:
         found = self._keys.get(name) or self._ask(self._key_bucket, name, address)
         if found is None:
             raise unknown(stream_key)
+        return self._entry(self._job_of(found, address, unknown(stream_key)))
+
+    def by_entry(self, wanted: Broadcast, address: str) -> AdmittedJob:
+        """Return the job of an entry for who knows its token; PublishRefused as above."""
+        guesses = network_of(address), wanted.entry
+        if self._guesses.spent(guesses):
+            raise PublishRefused("too many wrong tokens, try again in some seconds", "later")
+        name, nobody = _key_of(wanted), PublishRefused("there is no such entry")
+        found = self._keys.get(name) or self._ask(self._key_bucket, name, address)
+        if found is None or not found.owner:
+            raise nobody
+        job = self._job_of(found, address, nobody)
+        if wanted.owner not in {"", found.owner} or not self._is_token(found, wanted.token):
+            self._guesses.charge(guesses)
+            raise PublishRefused("the token is not this entry's", "denied").about(job.account, job.event)
+        return self._entry(job)
+
+    def knows_entry(self, wanted: Broadcast) -> bool:
+        """Return whether an entry can be answered from memory."""
+        found = self._keys.get(_key_of(wanted))
+        return found is not None and found.event in self._by_event
+
+    def _job_of(self, found: IngestKey, address: str, nobody: PublishRefused) -> JobRecord:
         key = f"{found.account}.{found.event}"
         job = self._jobs.get(key) or self._ask(self._job_bucket, key, address)
         if job is None:
-            raise unknown(stream_key)
-        return self._entry(job)
+            raise nobody
+        return job
+
+    def _is_token(self, found: IngestKey, given: str) -> bool:
+        try:
+            right = self._vault.decrypt(found.token, ENTRY_TOKEN_PURPOSE)
+        except SecretUnreadable:
+            log.error("access.secret.unreadable", job=found.event, account=found.account)
+            raise PublishRefused("the job's secrets cannot be read by this server") from None
+        return hmac.compare_digest(right.encode(), given.encode())
 
     def by_event(self, event: str, address: str) -> AdmittedJob:
         """Return a job by its id, for SRT, where the passphrase is the secret; PublishRefused as above."""
@@ -173,3 +210,7 @@ class Access:
             raise later() from None
         finally:
             self._asking.release()
+
+
+def _key_of(wanted: Broadcast) -> str:
+    return f"ingest.{hash_token(entry_key(wanted.entry))}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from services.ingester.access import Access, AdmittedJob
 from services.ingester.disk import Disk
+from services.ingester.entries import rtmp_broadcast
 from services.ingester.permits import Permit, Permits
 from services.ingester.refusals import PublishRefused, disk_full
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
@@ -47,8 +49,12 @@ class Doors:
         self._balancers = tuple(balancers)
 
     def rtmp_request(self, request: PublishRequest) -> Ticket | None:
-        """Return the ticket for the stream key's job, with any app; PublishRefused with the reason otherwise."""
-        entry = self._access.by_stream_key(request.stream_key(), request.host)
+        """Return the ticket for the job of a stream key or an entry; PublishRefused with the reason otherwise."""
+        wanted = rtmp_broadcast(request.stream_name, request.args, request.tc_url)
+        if wanted is not None:
+            entry = self._access.by_entry(wanted, request.host)
+        else:
+            entry = self._access.by_stream_key(request.stream_key(), request.host)
         try:
             self._require_room()
             self._sessions.check_elsewhere(entry)
@@ -59,7 +65,10 @@ class Doors:
 
     def srt_request(self, request: SrtRequest) -> SrtGrant | None:
         """Return the grant for the stream id's job; PublishRefused as above."""
-        entry = self._access.by_event(request.event, request.peer.host)
+        if request.broadcast is not None:
+            entry = replace(self._access.by_entry(request.broadcast, request.peer.host), passphrase=None)
+        else:
+            entry = self._access.by_event(request.event, request.peer.host)
         try:
             self._require_room()
             self._sessions.check(entry)
@@ -71,6 +80,8 @@ class Doors:
 
     def srt_known(self, request: SrtRequest) -> bool:
         """Return whether `srt_request` can answer from memory."""
+        if request.broadcast is not None:
+            return self._access.knows_entry(request.broadcast)
         return self._access.knows(request.event)
 
     def _require_room(self) -> None:

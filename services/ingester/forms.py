@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote
 
+from services.ingester.entries import PREFIX, Broadcast, srt_broadcast
 from services.ingester.refusals import PublishRefused
 
 ROUNDS: Final = 2
@@ -39,10 +40,11 @@ _MODES: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """An SRT caller's request: `mode`, and the id of the job (empty when it names none)."""
+    """An SRT caller's request: `mode`, and the id of the job (empty when it names none), or an entry."""
 
     event: str = field(repr=False)
     mode: str
+    broadcast: Broadcast | None = None
 
 
 def plain(text: str) -> str:
@@ -129,6 +131,8 @@ def wish(text: str) -> Wish:
     """
     if text.startswith("#!"):
         return _by_access_control(text)
+    if text.startswith(PREFIX):
+        return Wish("", "publish", srt_broadcast(text))
     if (at := text.lower().find("streamid=")) >= 0:  # a whole srt:// URL in the field for the id
         return wish(plain(re.split(r"[&;\s]", text[at + 9 :], maxsplit=1)[0]))
     head, colon, rest = text.partition(":")

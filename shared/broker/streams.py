@@ -230,6 +230,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.NONCES, "gateway"),
     BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.ALIASES, "gateway"),
+    BucketSpec(buckets.MEDIA_SERVERS, "gateway"),
     BucketSpec(buckets.LOCKS, "gateway", readers=("archiver",)),
     BucketSpec(
         buckets.SESSIONS, "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)

@@ -7,12 +7,13 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-import setup_env  # noqa: E402  the path comes first
+import setup_clients  # noqa: E402  the path comes first
+import setup_env  # noqa: E402
 import setup_host  # noqa: E402
 import setup_peers  # noqa: E402
 import setup_servers  # noqa: E402
 
-__all__ = ["SCRIPTS", "FakeHost", "setup_env", "setup_host", "setup_peers", "setup_servers"]
+__all__ = ["SCRIPTS", "FakeHost", "setup_clients", "setup_env", "setup_host", "setup_peers", "setup_servers"]
 
 
 class FakeHost(setup_host.Host):

@@ -39,12 +39,13 @@ class Alias(Record):
 
 
 class AliasIndex(Following[Alias]):
-    """All aliases, by key in the bucket, and by vendor and account."""
+    """All aliases, or those of one vendor, by key in the bucket, and by vendor and account."""
 
     pattern = "*.*.*"
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
+    def __init__(self, jetstream: Callable[[], JetStreamContext], vendor: str = "") -> None:
         super().__init__(jetstream, buckets.ALIASES, Alias)
+        self._vendor = vendor
         self.known: dict[str, Alias] = {}
         self._groups: defaultdict[str, dict[str, Alias]] = defaultdict(dict)
         self._named: defaultdict[str, dict[str, Alias]] = defaultdict(dict)
@@ -65,6 +66,8 @@ class AliasIndex(Following[Alias]):
     def _take(self, change: Change[Alias]) -> None:
         group = change.key.rpartition(".")[0]
         vendor = change.key.partition(".")[0]
+        if self._vendor not in {"", vendor}:
+            return
         if change.value is not None:
             self._named[f"{vendor}.{change.value.name}"][change.key] = change.value
             self.known[change.key] = self._groups[group][change.key] = change.value
@@ -86,7 +89,7 @@ class Aliases:
     def __init__(self, jetstream: Callable[[], JetStreamContext], vendor: str) -> None:
         self._bucket = Bucket(jetstream, buckets.ALIASES, Alias)
         self._vendor = vendor
-        self.index = AliasIndex(jetstream)
+        self.index = AliasIndex(jetstream, vendor)
 
     def _key(self, account: str, name: str) -> str:
         return f"{self._vendor}.{account}.{hashlib.sha256(name.encode()).hexdigest()}"

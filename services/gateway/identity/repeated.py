@@ -23,3 +23,7 @@ class RepeatedSecrets:
     def cdn_key(self, ident: str | None) -> str | None:
         """Return the key of an account of the CDNetworks API: 32 hex digits; None without an id."""
         return hash_token(self._vault.sign(f"cdn key {ident}", PURPOSE))[:32] if ident else None
+
+    def partner_secret(self, ident: str | None) -> str | None:
+        """Return the secret of a partner of the Kaltura API: 32 hex digits; None without an id."""
+        return hash_token(self._vault.sign(f"partner secret {ident}", PURPOSE))[:32] if ident else None

@@ -19,12 +19,14 @@ from services.gateway.domain.jobs.jobs import PASSPHRASE_PURPOSE
 from services.gateway.identity.aliases import SETTINGS_PURPOSE, Alias, AliasIndex
 from services.gateway.identity.cdn_accounts import KEY_PURPOSE as CDN_KEY_PURPOSE
 from services.gateway.identity.cdn_accounts import CdnAccount, NameIndex
+from services.gateway.identity.partners import PARTNER_PURPOSE, PartnerIndex, PartnerRecord
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.messages.base import Record
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord
 from shared.messages.jobs import JobRecord
+from shared.messages.keys import ENTRY_TOKEN_PURPOSE, IngestKey
 from shared.messages.notifications import WebhookEndpoint
 from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.logging import get_logger
@@ -57,6 +59,8 @@ KEPT: Final[tuple[Kept, ...]] = (
         {"stream_key": STREAM_KEY_PURPOSE, "passphrase": PASSPHRASE_PURPOSE}, ("on_publish", "notifications"),
     ),
     Kept(buckets.KEYS, CdnAccount, {"key": CDN_KEY_PURPOSE}, pattern=NameIndex.pattern),
+    Kept(buckets.KEYS, PartnerRecord, {"secret": PARTNER_PURPOSE}, pattern=PartnerIndex.pattern),
+    Kept(buckets.KEYS, IngestKey, {"token": ENTRY_TOKEN_PURPOSE}, pattern="ingest.*"),
     Kept(buckets.ALIASES, Alias, {"settings": SETTINGS_PURPOSE}, pattern=AliasIndex.pattern),
     Kept(buckets.CONTEXTS, SubscriptionContext, {}, ("document",)),
 )  # fmt: skip

@@ -9,9 +9,13 @@ from services.gateway.native.clips.routes import router as clips
 from services.gateway.native.credentials.routes import router as credentials
 from services.gateway.native.jobs.outputs import router as outputs
 from services.gateway.native.jobs.routes import router as jobs
+from services.gateway.native.kaltura_partners.routes import router as kaltura_partners
 from services.gateway.native.keys.routes import router as keys
 from services.gateway.native.library.routes import router as library
 from services.gateway.native.restreams.routes import router as restreams
 from services.gateway.native.webhooks.routes import router as webhooks
 
-ROUTERS: Final = (jobs, outputs, clips, media, images, library, restreams, credentials, webhooks, keys, cdn_accounts)
+ROUTERS: Final = (
+    jobs, outputs, clips, media, images, library, restreams, credentials, webhooks, keys, cdn_accounts,
+    kaltura_partners,
+)  # fmt: skip

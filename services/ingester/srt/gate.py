@@ -107,7 +107,7 @@ class Gate:
         fields: Mapping[str, str] = {}
         try:
             streamid, asked = _read(raw)
-            self._admit(socket, SrtRequest(streamid, peer, asked.event), asked.mode, who)
+            self._admit(socket, SrtRequest(streamid, peer, asked.event, asked.broadcast), asked.mode, who)
         except _Refused as refused:
             reason, why = refused.reason, refused.why
         except PublishRefused as error:

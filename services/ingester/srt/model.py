@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from services.ingester.entries import Broadcast
 from services.ingester.srt.streamid import StreamId
 from shared.srt.address import Address
 from shared.srt.constants import PACKET_UNIT
@@ -14,11 +15,12 @@ from shared.srt.constants import PACKET_UNIT
 
 @dataclass(frozen=True, slots=True)
 class SrtRequest:
-    """A caller's request: its stream id, its address, and the job's id. The repr shows no key or id."""
+    """A caller's request: its stream id, its address, and the job's id or an entry. The repr shows no key or id."""
 
     streamid: StreamId
     peer: Address
     event: str = field(default="", repr=False)
+    broadcast: Broadcast | None = None
 
     @property
     def raw(self) -> str:

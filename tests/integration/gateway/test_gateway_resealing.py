@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from services.gateway.facades.kaltura.entry_fields import Settings
 from services.gateway.identity.resealing import KEPT, Resealing
 from shared.broker.kv import Bucket
 from shared.messages.base import Record
@@ -41,6 +42,8 @@ async def filled(api: Gateway, account: str) -> dict[str, Any]:
     await post("/v1/webhooks", {"url": "https://example.com/hook?token=x"})
     await post("/v1/jobs", {"name": "match", "notifications": [{"url": "https://example.com/told?token=x"}]})
     await post("/v1/cdn-accounts", {"account": account})
+    partner = await post("/v1/kaltura-partners", {"account": account})
+    await api.parts.entries.add(account, Settings(partner=partner["partner_id"]))
     stream = {
         "title": "News", "inputs": [{"url": "rtsp://user:secret@camera.example.com/1"}],
         "on_publish": {"url": "https://example.com/publish?secret=x"},
@@ -64,6 +67,15 @@ async def seen(http: httpx.AsyncClient, account: str) -> dict[str, Any]:
     return found | {"jobs": [(job["stream_name"], job["srt_url"]) for job in found["jobs"]["jobs"]]}
 
 
+async def entry_secrets(api: Gateway) -> list[str]:
+    """Return the secrets of all partners, and the tokens of their entries."""
+    records, entries = await api.parts.partners.all(), api.parts.entries
+    aliases = [alias for record in records for alias in await entries.all_of(record.account)]
+    tokens = [await entries.token(await entries.of(alias)) for alias in aliases]
+    assert tokens
+    return [*(api.parts.partners.secret(record) for record in records), *tokens]
+
+
 async def tokens(api: Gateway) -> list[str]:
     """List all that is stored sealed."""
     found: list[str] = []
@@ -83,6 +95,7 @@ def with_key(key: str, *older: str) -> dict[str, Any]:
 async def test_all_that_the_gateway_stores_is_sealed_anew(nats: NatsServer, tmp_path: Path) -> None:
     async with gateway(nats, tmp_path, **with_key(OLD)) as api:
         before = await filled(api, "reseal")
+        secrets = await entry_secrets(api)
         assert all(Vault(OLD.encode()).is_current(token) for token in await tokens(api))
     new = Vault(NEW.encode())
     async with gateway(nats, tmp_path, **with_key(NEW, OLD)) as api:
@@ -91,7 +104,8 @@ async def test_all_that_the_gateway_stores_is_sealed_anew(nats: NatsServer, tmp_
             return all(new.is_current(token) for token in await tokens(api))
 
         await until(all_new)
-        assert len(await tokens(api)) >= 11
+        assert len(await tokens(api)) >= 16
+        assert await entry_secrets(api) == secrets
         assert await seen(api.http, "reseal") == before
         revisions = await marks(api)
         again = [Resealing(api.js, api.parts.service.vault) for _ in range(2)]
@@ -100,6 +114,7 @@ async def test_all_that_the_gateway_stores_is_sealed_anew(nats: NatsServer, tmp_
         assert await marks(api) == revisions
     async with gateway(nats, tmp_path, **with_key(NEW)) as api:  # the old key is gone
         assert await seen(api.http, "reseal") == before
+        assert await entry_secrets(api) == secrets
         (context,) = [s.value for s in await Bucket(api.js, "contexts", SubscriptionContext).items("reseal")]
         assert open_url(new, context.document["srcurl"]) == "https://example.com/a"
         assert (open_url(new, context.document["list"][0]), context.document["list"][1]) == ("b", 1)

@@ -60,7 +60,8 @@ ROUTES: Final = {
     ],
     "": [
         "GET /v1/keys", "POST /v1/keys", "DELETE /v1/keys/{key_id}", "GET /v1/cdn-accounts", "POST /v1/cdn-accounts",
-        "DELETE /v1/cdn-accounts/{name}",
+        "DELETE /v1/cdn-accounts/{name}", "GET /v1/kaltura-partners", "POST /v1/kaltura-partners",
+        "DELETE /v1/kaltura-partners/{partner_id}",
     ],
 }  # fmt: skip
 """Which scopes open which routes, besides `admin`, which opens all."""
@@ -82,7 +83,13 @@ def filled(path: str) -> str:
     for name in ids:
         path = path.replace(f"{{{name}}}", "0" * 32)
     return path.format(
-        name="nobody", credential_id="nobody", playlist="primary-1-live.m3u8", track="primary", file="1.m4s", token="x"
+        name="nobody",
+        partner_id="1",
+        credential_id="nobody",
+        playlist="primary-1-live.m3u8",
+        track="primary",
+        file="1.m4s",
+        token="x",
     )
 
 

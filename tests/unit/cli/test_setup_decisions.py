@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.srt.library import SONAMES
-from tests.support.setup_scripts import FakeHost, setup_env, setup_host, setup_peers, setup_servers
+from tests.support.setup_scripts import FakeHost, setup_clients, setup_env, setup_host, setup_peers, setup_servers
 
 APT = ("apt-get", "apt-cache", "dpkg-deb")
 VENV = setup_env.venv_package()
@@ -242,4 +242,15 @@ def test_ftp_and_sftp_servers_are_fetched_but_never_installed(
     assert all(host.did(f"download {packages[0]}") for _, packages, _ in setup_servers.SERVERS)
     assert not host.did(" install ")
     assert "apt-get install -y vsftpd\n" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_vendors_client_is_fetched_beside_the_environment_by_its_hashes(tmp_path: Path) -> None:
+    host = FakeHost({})
+    assert setup_clients.fetch_kaltura(host, tmp_path)
+    assert not host.commands  # it is there
+    host.exists = lambda path: False  # type: ignore[method-assign]
+    assert not setup_clients.fetch_kaltura(host, tmp_path)
+    assert host.did("--require-hashes")
+    assert host.did(f"--target {tmp_path}")
     assert not list(tmp_path.iterdir())

@@ -155,6 +155,16 @@ class Jobs:
 
         await self.bucket.change(_key(account, event), changed)
 
+    async def rewind(self, account: str, event: str, window_s: int) -> None:
+        """Set a job's sliding window; nothing happens when there is no such job."""
+
+        def changed(job: JobRecord | None) -> JobRecord | None:
+            if job is None or job.dvr_window_s == window_s:
+                return None
+            return job.model_copy(update={"dvr_window_s": window_s})
+
+        await self.bucket.change(_key(account, event), changed)
+
     def sealed(self, url: str) -> str:
         """Return a URL as it is stored; empty for none."""
         return seal_url(self._vault, url) if url else ""

@@ -1,0 +1,1 @@
+"""The Kaltura media server API as a facade."""

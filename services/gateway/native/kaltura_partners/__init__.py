@@ -1,0 +1,1 @@
+"""Partners of the Kaltura API in /v1."""

@@ -156,30 +156,20 @@ class ClipPicture(ClipStep):
     channel: ClassVar[str] = "clips.picture"
 
 
-class ClipCancel(ClipMessage):
+class ClipCancel(ClipStep):
     """Stop the work on a clip."""
 
     channel: ClassVar[str] = "clips.cancel"
 
     at_ms: Millis
 
-    @property
-    def dedup_id(self) -> str:
-        """Return one id per request."""
-        return f"clip-cancel-{self.clip}"
 
-
-class ClipDelete(ClipMessage):
+class ClipDelete(ClipStep):
     """Delete a clip that has ended: its files and its record. What was delivered elsewhere stays."""
 
     channel: ClassVar[str] = "clips.delete"
 
     at_ms: Millis
-
-    @property
-    def dedup_id(self) -> str:
-        """Return one id per clip."""
-        return f"clip-delete-{self.clip}"
 
 
 class ClipFile(Record):

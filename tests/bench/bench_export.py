@@ -1,6 +1,6 @@
 """An hour's recording as one MP4, and exact clips, beside others: `make bench BENCH=export`.
 
-`python -m tests.bench.bench_export [--smartcut PROGRAM] [--runs 3] [--folder F]`
+`python -m tests.bench.bench_export [--smartcut PROGRAM] [--runs 3] [--folder F] [--only whole]`
 
 1080p30 at 5 Mbps with GOPs of 2 s, in the recorder's segments. The hour is exported whole to a faststart MP4, by us and
 by `ffmpeg -c copy -movflags +faststart` from the same segments. Clips of 10 s, 60 s, 10 min and nearly 1 h, with both
@@ -136,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smartcut", default="", help="the program, from a venv of its own")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=("whole", "clips"), help="a part of the table")
     parser.add_argument("--folder", type=Path, help="where to work, instead of the temporary folder")
     parser.add_argument("--cut", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -148,8 +149,11 @@ def main() -> None:
         encoded = folder / "encoded.mp4"
         encode(encoded, 64, "h264")
         record(encoded, folder / "hour", MINUTES, "h264")
-        rows = export_rows(folder / "hour", folder / "out.mp4", asked.runs)
-        rows += clip_rows(folder / "hour", encoded, folder / "out.mp4", asked.smartcut, asked.runs)
+        out, rows = folder / "out.mp4", list[list[object]]()
+        if asked.only != "clips":
+            rows += export_rows(folder / "hour", out, asked.runs)
+        if asked.only != "whole":
+            rows += clip_rows(folder / "hour", encoded, out, asked.smartcut, asked.runs)
     print("1080p30, 5 Mbps H.264 + AAC, GOPs of 2 s; medians; each a process of its own, its start included")
     print(f"bound: no slower than ffmpeg -c copy, below {EXPORT_MB} MB")
     print(table(("", "runs", "wall s", "CPU s", "MB", ""), rows))

@@ -19,11 +19,11 @@ _MESSAGES: Final = {404: "there is nothing at this path", 405: "this path does n
 
 def methods_of(request: Request) -> list[str]:
     """Return the methods that a request's path takes (RFC 9110, 10.2.1)."""
-    routes = request.app.router.routes
+    here = [route for route in request.app.router.routes if route.matches(request.scope)[0] is not Match.NONE]
 
     def taken(method: str) -> bool:
         scope = {**request.scope, "method": method}
-        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+        return any(route.matches(scope)[0] is Match.FULL for route in here)
 
     return [method for method in METHODS if taken(method)]
 

@@ -269,3 +269,33 @@ def test_a_video_within_bounds_is_taken(name: str) -> None:
         "geo": {"countries": ["DE"], "exclude_countries": True}, "schedule": {"ends_at": "2026-12-01T00:00:00Z"},
     }  # fmt: skip
     assert VideoCloud.model_validate({"video": video}).options()["video"] == video
+
+
+WEB = "https://example.com"
+TRACKS = {"merge_with_existing": False, "masters": [{"url": f"{WEB}/a.m4a", "language": "en", "variant": "dub"}]}
+# Every field of the page's tables.
+EVERY: dict[str, Any] = {
+    "video": {
+        **VIDEO, "ad_keys": "category=sports&live=true", "custom_fields": {"a": "b"}, "description": "d",
+        "cue_points": [{"id": "5", "force_stop": False, "metadata": "x", "name": "pre", "time": 1.5, "type": "DATA"}],
+        "economics": "FREE", "geo": {"countries": ["us", "GBR"], "exclude_countries": False, "restricted": True},
+        "link": {"url": WEB, "text": "t"}, "long_description": "l", "offline_enabled": True,
+        "projection": "equirectangular", "reference_id": "ref_1", "state": "ACTIVE",
+        "schedule": {"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-02-01T00:00:00.000Z"},
+        "text_tracks": [{"src": f"{WEB}/x.vtt", "srclang": "en", "kind": "captions", "label": "e", "default": True}],
+    },
+    "ingest": {
+        "audio_tracks": TRACKS, "profile": "5", "capture-images": True, "callbacks": [WEB],
+        "text_tracks": [{"url": f"{WEB}/x.vtt", "srclang": "en", "kind": "chapters", "label": "e", "default": True}],
+        "poster": {"url": f"{WEB}/p.jpg", "height": 720, "width": 1280},
+        "thumbnail": {"url": f"{WEB}/t.jpg", "height": 90, "width": 160},
+    },
+}  # fmt: skip
+
+
+def test_every_field_of_the_page_goes_to_the_platform_as_it_came() -> None:
+    assert VideoCloud.model_validate(EVERY).options() == EVERY
+    listed = {**EVERY, "ingest": {**EVERY["ingest"], "audio_tracks": [TRACKS]}}  # as the page's table has it
+    assert VideoCloud.model_validate(listed).options() == EVERY
+    with pytest.raises(ValidationError, match="audio_tracks"):
+        VideoCloud.model_validate({"video": VIDEO, "ingest": {"audio_tracks": [TRACKS, TRACKS]}})

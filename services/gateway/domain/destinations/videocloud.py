@@ -175,6 +175,12 @@ class Ingest(_Part):
     priority: Literal["low", "normal"] | None = None
     master: None = Field(None, description="Refused: the clip is the master")
 
+    @field_validator("audio_tracks", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        """Take a list of one, too: the page's table says Object[], its platform takes the object."""
+        return value[0] if isinstance(value, list) and len(value) == 1 else value
+
     @field_validator("master", mode="before")
     @classmethod
     def _ours(cls, value: Any) -> Any:

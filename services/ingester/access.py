@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from services.ingester.entries import Broadcast
+from services.ingester.broadcasts import Broadcast
 from services.ingester.forms import DIGITS, LONGEST, unknown
 from services.ingester.refusals import PublishRefused, later
 from shared.broker.kv import Bucket, Stored
@@ -21,7 +21,7 @@ from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
 from shared.messages.base import Record
 from shared.messages.jobs import JobRecord
-from shared.messages.keys import ENTRY_TOKEN_PURPOSE, IngestKey, entry_key
+from shared.messages.keys import BROADCAST_PURPOSE, IngestKey, broadcast_key
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.security.peers import Budget, network_of
@@ -36,7 +36,7 @@ INACTIVE: Final = "the entry point is not active: PUT /v1/jobs/{id}/activate let
 UNKNOWN: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
 GUESSES: Final = 10
-"""Wrong tokens of one entry that a network may send, before each further one has to wait."""
+"""Wrong tokens of one live entry that a network may send, before each further one has to wait."""
 GUESSES_AGAIN: Final = timedelta(seconds=3)
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
@@ -111,12 +111,12 @@ class Access:
             raise unknown(stream_key)
         return self._entry(self._job_of(found, address, unknown(stream_key)))
 
-    def by_entry(self, wanted: Broadcast, address: str) -> AdmittedJob:
-        """Return the job of an entry for who knows its token; PublishRefused as above."""
+    def by_broadcast(self, wanted: Broadcast, address: str) -> AdmittedJob:
+        """Return the job of a live entry for who knows its token; PublishRefused as above."""
         guesses = network_of(address), wanted.entry
         if self._guesses.spent(guesses):
             raise PublishRefused("too many wrong tokens, try again in some seconds", "later")
-        name, nobody = _key_of(wanted), PublishRefused("there is no such entry")
+        name, nobody = _key_of(wanted), PublishRefused("there is no such live entry")
         found = self._keys.get(name) or self._ask(self._key_bucket, name, address)
         if found is None or not found.owner:
             raise nobody
@@ -126,7 +126,7 @@ class Access:
             raise PublishRefused("the token is not this entry's", "denied").about(job.account, job.event)
         return self._entry(job)
 
-    def knows_entry(self, wanted: Broadcast) -> bool:
+    def knows_broadcast(self, wanted: Broadcast) -> bool:
         """Return whether an entry can be answered from memory."""
         found = self._keys.get(_key_of(wanted))
         return found is not None and found.event in self._by_event
@@ -140,7 +140,7 @@ class Access:
 
     def _is_token(self, found: IngestKey, given: str) -> bool:
         try:
-            right = self._vault.decrypt(found.token, ENTRY_TOKEN_PURPOSE)
+            right = self._vault.decrypt(found.token, BROADCAST_PURPOSE)
         except SecretUnreadable:
             log.error("access.secret.unreadable", job=found.event, account=found.account)
             raise PublishRefused("the job's secrets cannot be read by this server") from None
@@ -213,4 +213,4 @@ class Access:
 
 
 def _key_of(wanted: Broadcast) -> str:
-    return f"ingest.{hash_token(entry_key(wanted.entry))}"
+    return f"ingest.{hash_token(broadcast_key(wanted.entry))}"

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Final
 
 from services.ingester.access import Access, AdmittedJob
+from services.ingester.broadcasts import rtmp_broadcast
 from services.ingester.disk import Disk
-from services.ingester.entries import rtmp_broadcast
 from services.ingester.permits import Permit, Permits
 from services.ingester.refusals import PublishRefused, disk_full
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
@@ -52,7 +52,7 @@ class Doors:
         """Return the ticket for the job of a stream key or an entry; PublishRefused with the reason otherwise."""
         wanted = rtmp_broadcast(request.stream_name, request.args, request.tc_url)
         if wanted is not None:
-            entry = self._access.by_entry(wanted, request.host)
+            entry = self._access.by_broadcast(wanted, request.host)
         else:
             entry = self._access.by_stream_key(request.stream_key(), request.host)
         try:
@@ -66,7 +66,7 @@ class Doors:
     def srt_request(self, request: SrtRequest) -> SrtGrant | None:
         """Return the grant for the stream id's job; PublishRefused as above."""
         if request.broadcast is not None:
-            entry = replace(self._access.by_entry(request.broadcast, request.peer.host), passphrase=None)
+            entry = replace(self._access.by_broadcast(request.broadcast, request.peer.host), passphrase=None)
         else:
             entry = self._access.by_event(request.event, request.peer.host)
         try:
@@ -81,7 +81,7 @@ class Doors:
     def srt_known(self, request: SrtRequest) -> bool:
         """Return whether `srt_request` can answer from memory."""
         if request.broadcast is not None:
-            return self._access.knows_entry(request.broadcast)
+            return self._access.knows_broadcast(request.broadcast)
         return self._access.knows(request.event)
 
     def _require_room(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote
 
-from services.ingester.entries import PREFIX, Broadcast, srt_broadcast
+from services.ingester.broadcasts import PREFIX, Broadcast, srt_broadcast
 from services.ingester.refusals import PublishRefused
 
 ROUNDS: Final = 2

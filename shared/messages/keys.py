@@ -15,24 +15,26 @@ Scope = Literal[
 ]  # fmt: skip
 
 
-ENTRY_TOKEN_PURPOSE: Final = "entry-token"  # noqa: S105  the name of a purpose
+BROADCAST_PURPOSE: Final = "broadcast-token"
 
 
-def entry_key(entry: str) -> str:
-    """Return the text whose hash names the ingest key of an entry; no stream key is like it."""
+def broadcast_key(entry: str) -> str:
+    """Return the text whose hash names the ingest key of a live entry; no stream key is like it."""
     return f"entry:{entry}"
 
 
 class IngestKey(Record):
     """Finds a job by its stream key: bucket `keys`, under `ingest.<sha256 of the key>`; the gateway's.
 
-    A job that encoders address as an entry (`entry_key`) is found without its stream key; the token is then the secret.
+    A live entry (`broadcast_key`) is found without its stream key; the token is then the secret.
     """
 
     account: AccountId
     event: HexId
-    owner: str = Field("", max_length=32, description="Whom an address that names an owner must name; empty: no entry")
-    token: str = Field("", max_length=512, description="Of an entry: what its encoder has to know, encrypted")
+    owner: str = Field(
+        "", max_length=32, description="Whom an address that names an owner must name; empty: no live entry"
+    )
+    token: str = Field("", max_length=512, description="Of a live entry: what its encoder has to know, encrypted")
 
 
 class ApiKeyRecord(Record):

@@ -26,7 +26,7 @@ from shared.errors import Unavailable
 from shared.messages.base import Record
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord
 from shared.messages.jobs import JobRecord
-from shared.messages.keys import ENTRY_TOKEN_PURPOSE, IngestKey
+from shared.messages.keys import BROADCAST_PURPOSE, IngestKey
 from shared.messages.notifications import WebhookEndpoint
 from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.logging import get_logger
@@ -60,7 +60,7 @@ KEPT: Final[tuple[Kept, ...]] = (
     ),
     Kept(buckets.KEYS, CdnAccount, {"key": CDN_KEY_PURPOSE}, pattern=NameIndex.pattern),
     Kept(buckets.KEYS, PartnerRecord, {"secret": PARTNER_PURPOSE}, pattern=PartnerIndex.pattern),
-    Kept(buckets.KEYS, IngestKey, {"token": ENTRY_TOKEN_PURPOSE}, pattern="ingest.*"),
+    Kept(buckets.KEYS, IngestKey, {"token": BROADCAST_PURPOSE}, pattern="ingest.*"),
     Kept(buckets.ALIASES, Alias, {"settings": SETTINGS_PURPOSE}, pattern=AliasIndex.pattern),
     Kept(buckets.CONTEXTS, SubscriptionContext, {}, ("document",)),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from services.ingester.entries import Broadcast
+from services.ingester.broadcasts import Broadcast
 from services.ingester.srt.streamid import StreamId
 from shared.srt.address import Address
 from shared.srt.constants import PACKET_UNIT

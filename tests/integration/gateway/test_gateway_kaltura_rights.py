@@ -43,7 +43,7 @@ OF_ENTRIES = {
 OF_ENTRIES -= {"livestream.islive"}
 ALLOWED = {
     "none": ANYBODY, "widget": ANYBODY | SESSIONS, "user": ANYBODY | SESSIONS | USERS, "admin": ALL,
-    "engine": ALL - OWNERS, "engine alone": ANYBODY | HOSTS | {"session.end", "session.get"},
+    "engine": ALL - OWNERS, "engine alone": ANYBODY | HOSTS | {"session.end", "session.get", "livestream.list"},
     "user engine": ANYBODY | {"session.end", "session.get"},
 }  # fmt: skip
 
@@ -152,6 +152,16 @@ async def test_media_servers_act_for_the_partner_that_they_name(scene: Scene) ->
     assert await engine("liveStream.registerMediaServer", **call | {"partnerId": scene.other}) == "ENTRY_ID_NOT_FOUND"
     assert await owner("liveStream.isLive", id=entry["id"]) is True
     assert (await owner("serverNode.list"))["totalCount"] == 0, "it is not the partner's own"
+    second = scene.peer(scene.session(scene.other))
+    theirs = await second("liveStream.add", liveStreamEntry={"name": "y"})
+    register = {"entryId": theirs["id"], "hostname": "m1", "mediaServerIndex": "0"}
+    assert await second("liveStream.registerMediaServer", **register) == "MEDIA_SERVER_NOT_FOUND"
+    await second("serverNode.reportStatus", hostName="m1", serverNode={"hostName": "m1"})
+    assert (await second("liveStream.registerMediaServer", **register))["liveStatus"] == 1
+    hosted = await engine("liveStream.list", filter={"isLive": "1", "hasMediaServerHostname": "M1"})
+    assert [one["id"] for one in hosted["objects"]] == [entry["id"]], "the other partner's m1 is another host"
+    assert await engine("liveStream.list") == "MISSING_MANDATORY_PARAMETER"
+    assert (await engine("liveStream.list", filter={"hasMediaServerHostname": "m2"}))["totalCount"] == 0
 
 
 @pytest.mark.parametrize("how", ["expired", "killed", "forged", "removed", "limited", "elsewhere"])

@@ -26,7 +26,7 @@ from shared.broker import buckets
 from shared.broker.kv import STEP_ASIDE, Bucket, Stored
 from shared.errors import Rejected, Unavailable
 from shared.messages.jobs import JobRecord
-from shared.messages.keys import ENTRY_TOKEN_PURPOSE, IngestKey, entry_key
+from shared.messages.keys import BROADCAST_PURPOSE, IngestKey, broadcast_key
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.security.secrets import SecretUnreadable, Vault, hash_token
@@ -197,7 +197,7 @@ class Entries:
         """Return the token that an entry's encoder has to know; empty when it cannot be read."""
         stored = await self._keys.get(_key(entry.id))
         try:
-            return self._vault.decrypt(stored.value.token, ENTRY_TOKEN_PURPOSE) if stored else ""
+            return self._vault.decrypt(stored.value.token, BROADCAST_PURPOSE) if stored else ""
         except SecretUnreadable:
             log.warning("entry.token.unreadable", event_id=entry.alias.event)
             return ""
@@ -232,8 +232,8 @@ class Entries:
         return self._vault.encrypt(settings.model_dump_json(), SETTINGS_PURPOSE)
 
     def _new_token(self) -> str:
-        return self._vault.encrypt(secrets.token_hex(4), ENTRY_TOKEN_PURPOSE)
+        return self._vault.encrypt(secrets.token_hex(4), BROADCAST_PURPOSE)
 
 
 def _key(entry: str) -> str:
-    return f"ingest.{hash_token(entry_key(entry))}"
+    return f"ingest.{hash_token(broadcast_key(entry))}"

@@ -29,8 +29,7 @@ class Page:
 
 async def page_of(entries: Entries, account: str, registered: Sequence[Registration], asked: Fields) -> Page:
     """Return a page of an account's entries. KalturaError for a filter that is not served."""
-    which, pager = asked.inner("filter"), asked.inner("pager")
-    size, number = pager.number("pageSize", PAGE, 0, LARGEST), pager.number("pageIndex", 1, 0, 10**6)
+    which, cut = asked.inner("filter"), _cut(asked)
     if which.text("orderBy") not in _ORDERS:
         raise KalturaError("PROPERTY_IS_NOT_DEFINED", PROP_NAME="orderBy", CLASS="KalturaLiveStreamEntryFilter")
     checks = _checks(which, registered)
@@ -43,8 +42,28 @@ async def page_of(entries: Entries, account: str, registered: Sequence[Registrat
         playable = {one.entry for one in registered if one.status == PLAYABLE}
         whole = await entries.many(found)
         found = [one.alias for one in whole if (one.publishes or one.id in playable) is live]
+    return Page(await entries.many(found[cut]), len(found))
+
+
+async def hosted_page(entries: Entries, registered: Sequence[Registration], asked: Fields) -> Page:
+    """Return a page of the entries of registrations of all accounts; `isLive` is the one filter."""
+    which, cut = asked.inner("filter"), _cut(asked)
+    for name in which.names:
+        if name not in _IGNORED | {"isLive", "hasMediaServerHostname"}:
+            raise KalturaError("PROPERTY_IS_NOT_DEFINED", PROP_NAME=name, CLASS="KalturaLiveStreamEntryFilter")
+    playable = {(one.account, one.entry) for one in registered if one.status == PLAYABLE}
+    served = dict.fromkeys((one.account, one.entry) for one in registered)
+    if which.text("isLive"):
+        served = dict.fromkeys(one for one in served if (one in playable) is which.flag("isLive"))
+    aliases = [await entries.aliases.find(account, entry) for account, entry in list(served)[cut]]
+    return Page(await entries.many([alias for alias in aliases if alias is not None]), len(served))
+
+
+def _cut(asked: Fields) -> slice:
+    pager = asked.inner("pager")
+    size, number = pager.number("pageSize", PAGE, 0, LARGEST), pager.number("pageIndex", 1, 0, 10**6)
     begin = (max(number, 1) - 1) * size
-    return Page(await entries.many(found[begin : begin + size]), len(found))
+    return slice(begin, begin + size)
 
 
 def _checks(which: Fields, registered: Sequence[Registration]) -> list[Callable[[Alias], bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cachetools import TTLCache
@@ -10,7 +11,8 @@ from services.gateway.facades.kaltura.action import Action, Context, Table
 from services.gateway.facades.kaltura.entries import Entries, Entry
 from services.gateway.facades.kaltura.entry_fields import SOURCE_TYPES, Settings, changed, changes_of, require_unlocked
 from services.gateway.facades.kaltura.errors import KalturaError
-from services.gateway.facades.kaltura.listing import page_of
+from services.gateway.facades.kaltura.listing import Page, hosted_page, page_of
+from services.gateway.facades.kaltura.records import Registration
 from services.gateway.facades.kaltura.registrations import Registrations
 from services.gateway.facades.kaltura.views import Views, hides, is_live, listed
 from shared.runtime.clock import Clock
@@ -34,8 +36,9 @@ class LiveStream:
         own = {
             "add": Action(self.add, "admins"), "update": Action(self.update, "admins"),
             "delete": Action(self.delete, "admins"), "regeneratestreamtoken": Action(self.renew, "admins"),
-            "get": Action(self.get, "sessions", engines=True), "list": Action(self.list, "users", engines=True),
-            "getdetails": Action(self.details, "sessions", engines=True), "islive": Action(self.is_live, "anybody"),
+            "get": Action(self.get, "sessions", engines=True), "islive": Action(self.is_live, "anybody"),
+            "list": Action(self.list, "users", engines=True, alone=True),
+            "getdetails": Action(self.details, "sessions", engines=True),
         }  # fmt: skip
         return {("livestream", name): action for name, action in own.items()}
 
@@ -83,8 +86,21 @@ class LiveStream:
     async def list(self, context: Context) -> Any:
         """Return a page of entries, the newest first."""
         caller = context.caller
+        if not caller.chosen:
+            return await self._hosted(context)
         registered = await self._registrations.all_of(caller.account)
         page = await page_of(self._entries, caller.account, registered, context.fields)
+        return await self._listed(context, page, registered)
+
+    async def _hosted(self, context: Context) -> Any:
+        """Return the entries of all partners that a host of the media servers serves: it is asked after its restart."""
+        if not context.caller.is_admin:
+            raise KalturaError("SERVICE_FORBIDDEN", SERVICE="livestream", ACTION="list")
+        host = context.fields.inner("filter").need("hasMediaServerHostname")
+        registered = await self._registrations.hosted(host, context.caller.own)
+        return await self._listed(context, await hosted_page(self._entries, registered, context.fields), registered)
+
+    async def _listed(self, context: Context, page: Page, registered: Sequence[Registration]) -> Any:
         shown = []
         for entry in page.entries:
             found = {one.index: one for one in registered if one.entry == entry.id}

@@ -13,7 +13,6 @@ from services.gateway.domain.quotas import NUMBER_AGAIN
 from services.gateway.facades.kaltura.errors import KalturaError
 from services.gateway.facades.kaltura.records import ServerNode
 from services.gateway.facades.kaltura.values import Fields
-from services.gateway.identity.partners import MEDIA_SERVERS
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.runtime.clock import Clock
@@ -49,12 +48,9 @@ class Nodes:
         return found
 
     async def find(self, partner: int, host: str) -> ServerNode | None:
-        """Return a host that this partner has reported, or the media servers' partner."""
-        for owner in dict.fromkeys((partner, MEDIA_SERVERS)):
-            stored = await self._bucket.get(_key(owner, host))
-            if stored is not None:
-                return stored.value
-        return None
+        """Return a host that this partner has reported."""
+        stored = await self._bucket.get(_key(partner, host))
+        return stored.value if stored is not None else None
 
     async def all_of(self, partner: int) -> list[ServerNode]:
         """Return a partner's hosts, oldest first."""

@@ -37,6 +37,12 @@ class Registrations:
         found = [one.value for one in await self._bucket.items(f"entry.{account}") if one.value.holds(now)]
         return sorted(found, key=lambda one: (one.since_ms, one.entry, one.index))
 
+    async def hosted(self, host: str, owner: int) -> list[Registration]:
+        """Return the registrations of all accounts that hold, of a host that a partner has reported."""
+        now, found = self._clock.now_ms(), await self._bucket.items("entry")
+        mine = [one.value for one in found if one.value.owner == owner and one.value.host.lower() == host.lower()]
+        return sorted((one for one in mine if one.holds(now)), key=lambda one: (one.since_ms, one.entry, one.index))
+
     async def put(self, entry: Entry, asked: Registration) -> Registration:
         """Register a server, or repeat that; LIVE_STREAM_EXCEEDED_MAX_PASSTHRU."""
         others = {one.entry for one in await self.all_of(entry.account)} - {entry.id}

@@ -1,4 +1,4 @@
-"""Addresses that name an entry instead of a stream key (tables in docs/ingest.md): entry, owner, index, bitrate, token.
+"""Addresses of live entries instead of stream keys (docs/ingest.md): entry, owner, index, bitrate, token.
 
 - RTMP: `rtmp://host/app/?p=<owner>&e=<entry>&i=<0 primary|1 backup>&t=<token>` and the stream name `<entry>_<bitrate>`;
   the arguments may be on the app, the tcUrl or the name. Or `rtmp://<entry>.<p|b>.domain/app?t=<token>`.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingester.entries import Broadcast, rtmp_broadcast
+from services.ingester.broadcasts import Broadcast, rtmp_broadcast
 from services.ingester.forms import plain, wish
 from services.ingester.refusals import PublishRefused
 from services.ingester.rtmp.request import make_request

@@ -10,7 +10,7 @@ import pytest
 
 from services.ingester.access import GUESSES
 from shared.broker.kv import Bucket
-from shared.messages.keys import ENTRY_TOKEN_PURPOSE, IngestKey, entry_key
+from shared.messages.keys import BROADCAST_PURPOSE, IngestKey, broadcast_key
 from shared.security.secrets import Vault, hash_token
 from shared.srt.caller import CallOptions
 from shared.srt.constants import Reject
@@ -35,9 +35,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def entry(at: Desk, name: str, token: str) -> None:
     """Give the desk's job an entry, or the entry another token."""
     at.keys.add(token)
-    sealed = Vault(SECRET.encode()).encrypt(token, ENTRY_TOKEN_PURPOSE)
+    sealed = Vault(SECRET.encode()).encrypt(token, BROADCAST_PURPOSE)
     key = IngestKey(account=ACCOUNT, event=at.event, owner="102", token=sealed)
-    await Bucket(lambda: at.js, "keys", IngestKey).change(f"ingest.{hash_token(entry_key(name))}", lambda _: key)
+    await Bucket(lambda: at.js, "keys", IngestKey).change(f"ingest.{hash_token(broadcast_key(name))}", lambda _: key)
 
 
 async def told(at: Desk, name: str, token: str, owner: str = "102") -> str:

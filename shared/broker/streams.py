@@ -175,7 +175,7 @@ def _told(durable: str, domain: str) -> ConsumerSpec:
 CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.CLIPPER_CREATE, "clipper", clips.ClipCreate, 3),
     _work(durables.CLIPPER_REFINE, "clipper", clips.ClipRefine, max_deliver=5),
-    _work(durables.CLIPPER_COPY_LONG, "clipper", clips.ClipCopyLong, 2),
+    _work(durables.CLIPPER_COPY_LONG, "clipper", clips.ClipCopyLong),
     _work(durables.CLIPPER_REFINE_LONG, "clipper", clips.ClipRefineLong, max_deliver=5),
     _work(durables.CLIPPER_PICTURE, "clipper", clips.ClipPicture),
     _work(durables.CLIPPER_MOMENT, "clipper", pictures.RecordingPicture, 2, max_deliver=3),

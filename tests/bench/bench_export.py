@@ -41,8 +41,8 @@ class Cost(NamedTuple):
     memory: float
 
 
-def cost_of(command: Sequence[str | Path], fed: Sequence[Path] = ()) -> Cost:
-    """Run a command, with files fed to its standard input, and measure it."""
+def cost_of(command: Sequence[str | Path], out: Path, fed: Sequence[Path] = ()) -> Cost:
+    """Run a command, with files fed to its standard input, and measure it until its file is on the disk."""
     os.sync()  # it does not wait for what others wrote
     with tempfile.TemporaryFile() as words:
         began = time.perf_counter()
@@ -50,6 +50,8 @@ def cost_of(command: Sequence[str | Path], fed: Sequence[Path] = ()) -> Cost:
         given = feeder.stdout if feeder else subprocess.DEVNULL
         process = subprocess.Popen(command, stdin=given, stdout=words, stderr=words)
         _, status, usage = os.wait4(process.pid, 0)
+        with out.open("rb") as made:
+            os.fsync(made.fileno())
         wall = time.perf_counter() - began
         if feeder:
             feeder.wait()
@@ -85,8 +87,8 @@ def export_rows(folder: Path, out: Path, runs: int) -> list[list[object]]:
     parts = [folder / "init-0.mp4", *sorted(folder.glob("*.m4s"))]
     copy = [*QUIET[:-2], "-y", "-i", "pipe:0", "-map", "0", "-c", "copy", "-movflags", "+faststart", str(out)]
     works: dict[str, Callable[[], Cost]] = {
-        "reelay": lambda: cost_of(ours(folder, Fraction(0), Fraction(LENGTH_S), out)),
-        "ffmpeg -c copy": lambda: cost_of(copy, parts),
+        "reelay": lambda: cost_of(ours(folder, Fraction(0), Fraction(LENGTH_S), out), out),
+        "ffmpeg -c copy": lambda: cost_of(copy, out, parts),
     }
     found: dict[str, list[Cost]] = {name: [] for name in works}
     for _ in range(runs):
@@ -122,7 +124,7 @@ def clip_rows(folder: Path, encoded: Path, out: Path, smartcut: str, runs: int) 
         for _ in range(runs):
             for name, command in works.items():
                 out.unlink(missing_ok=True)
-                costs[name].append(cost_of(command))
+                costs[name].append(cost_of(command, out))
         found += [row(f"clip of {seconds} s, {name}", all_of, "") for name, all_of in costs.items()]
     return found
 
@@ -154,7 +156,7 @@ def main() -> None:
             rows += export_rows(folder / "hour", out, asked.runs)
         if asked.only != "whole":
             rows += clip_rows(folder / "hour", encoded, out, asked.smartcut, asked.runs)
-    print("1080p30, 5 Mbps H.264 + AAC, GOPs of 2 s; medians; each a process of its own, its start included")
+    print("1080p30, 5 Mbps H.264 + AAC, GOPs of 2 s; medians; each a process of its own, until its file is on the disk")
     print(f"bound: no slower than ffmpeg -c copy, below {EXPORT_MB} MB")
     print(table(("", "runs", "wall s", "CPU s", "MB", ""), rows))
 

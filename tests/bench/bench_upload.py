@@ -83,7 +83,8 @@ def sftp(folder: Path, film: Path) -> Iterator[Rivals]:
     with sftp_server("sshd", folder) as server:
         given = login_order(server.url("ours.mp4"), server.user, server.secret, kind="sftp", host_key=server.host_key)
         (folder / "known").write_text(f"[localhost]:{server.port} {server.host_key}\n")
-        (folder / "batch").write_text(f"put {film} {server.root}/theirs.mp4\n")
+        # -f: until the file is on the server's disk, as ours
+        (folder / "batch").write_text(f"put -f {film} {server.root}/theirs.mp4\n")
         command = ["sftp", "-q", "-F", "none", "-i", str(server.folder / "client"), "-P", str(server.port)]
         command += [
             "-o",

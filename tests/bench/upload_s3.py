@@ -1,4 +1,4 @@
-"""Uploads of one file to S3 servers beside boto3's own `upload_file`: `python -m tests.bench.upload_s3 [--mb 1000]`.
+"""Uploads of one file to S3 servers beside boto3's own `upload_file`: `python -m tests.bench.upload_s3 [--mb 500]`.
 
 Both run in this process, take turns, and send the same 8 MiB parts, four at once. Each of ours is checked by MD5, and
 the object's length is asked for afterwards; the file is read as the exporter reads its store. Bound: 95 %.
@@ -93,7 +93,7 @@ def measured_rows(mb: int, rounds: int) -> Iterator[tuple[str, int, float, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--mb", type=int, default=1000)
+    parser.add_argument("--mb", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     print(machine())

@@ -126,6 +126,12 @@ class Aliases:
         key = self._key(alias.account, alias.name)
         return Stored(key, alias, await self._bucket.create(key, alias))
 
+    async def change(self, account: str, name: str, how: Callable[[Alias | None], Alias]) -> Alias:
+        """Change a name with compare-and-set; `how` may run again, and may raise."""
+        made = await self._bucket.change(self._key(account, name), how)
+        assert made is not None  # noqa: S101  `how` returns one
+        return made
+
     async def confirm(self, alias: Alias) -> None:
         """Record that the job of a name was made, unless the name means another by now."""
 

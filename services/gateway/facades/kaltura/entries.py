@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import random
 import re
 import secrets
 import string
@@ -23,7 +22,7 @@ from services.gateway.facades.kaltura.entry_fields import Settings, changed
 from services.gateway.facades.kaltura.errors import KalturaError
 from services.gateway.identity.aliases import SETTINGS_PURPOSE, Alias, Aliases, Conflict
 from shared.broker import buckets
-from shared.broker.kv import STEP_ASIDE, Bucket, Stored
+from shared.broker.kv import Bucket, Stored
 from shared.errors import Rejected, Unavailable
 from shared.messages.jobs import JobRecord
 from shared.messages.keys import BROADCAST_PURPOSE, IngestKey, broadcast_key
@@ -160,28 +159,23 @@ class Entries:
 
     async def update(self, account: str, entry: str, changes: dict[str, Any], check: Callable[..., None]) -> Entry:
         """Change what is set of an entry; `check` sees the settings before and after, and may raise."""
-        for conflicts in range(TRIES):
-            stored = await self.aliases.get(account, entry) if _ID.fullmatch(entry) else None
-            if stored is None or not stored.value.made:
+
+        def made(now: Alias | None) -> Alias:
+            if now is None or not now.made:
                 raise not_found(entry)
-            before = self.settings(stored.value)
+            before = self.settings(now)
             after = changed(before, changes)
             check(before, after)
-            alias = stored.value.model_copy(
-                update={
-                    "settings": self._sealed(after),
-                    "changed_ms": max(self._clock.now_ms(), stored.value.changed_ms),
-                }
-            )
-            try:
-                await self.aliases.write(stored, alias)
-            except Conflict:
-                await asyncio.sleep(random.random() * min(conflicts, 10) * STEP_ASIDE.total_seconds())
-                continue
-            await self._jobs.describe(account, alias.event, after.texts.get("name") or entry, "", "")
-            await self._jobs.rewind(account, alias.event, after.window_s)
-            return await self.get(account, entry)
-        raise Conflict(f"the entry {entry} keeps changing")
+            at_ms = max(self._clock.now_ms(), now.changed_ms)
+            return now.model_copy(update={"settings": self._sealed(after), "changed_ms": at_ms})
+
+        if not _ID.fullmatch(entry):
+            raise not_found(entry)
+        alias = await self.aliases.change(account, entry, made)
+        after = self.settings(alias)
+        await self._jobs.describe(account, alias.event, after.texts.get("name") or entry, "", "")
+        await self._jobs.rewind(account, alias.event, after.window_s)
+        return await self.get(account, entry)
 
     async def delete(self, account: str, entry: str) -> None:
         """End an entry's job and drop its id; its recording stays, under the job's id. ENTRY_ID_NOT_FOUND."""

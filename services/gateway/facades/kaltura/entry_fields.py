@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from services.gateway.facades.kaltura.errors import KalturaError
 from services.gateway.facades.kaltura.values import Fields
@@ -40,32 +41,32 @@ _PUBLISHED: Final = {"publishUrl": 1000, "backupPublishUrl": 1000, "port": 8, "s
 
 
 class Settings(BaseModel):
-    """What this API alone knows of an entry; the alias has it, sealed. The names are the API's."""
+    """What this API alone knows of an entry; the alias has it, sealed. Requests and answers have it in camel case."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
     partner: int
     texts: dict[str, str] = Field(default_factory=dict)
-    mediaType: int = 201  # noqa: N815  as the API names it, and so below
-    sourceType: str = SOURCE_TYPES[0]  # noqa: N815
-    dvrStatus: int = 0  # noqa: N815
-    dvrWindow: int = 120  # noqa: N815
-    recordStatus: int = 0  # noqa: N815
-    conversionProfileId: int = PASSTHROUGH  # noqa: N815
-    segmentDuration: int = 6000  # noqa: N815
-    explicitLive: int = 0  # noqa: N815
-    viewMode: int = 1  # noqa: N815
-    recordingOptions: dict[str, bool] = Field(default_factory=dict)  # noqa: N815
-    publishConfigurations: tuple[dict[str, str], ...] = ()  # noqa: N815
+    media_type: int = 201
+    source_type: str = SOURCE_TYPES[0]
+    dvr_status: int = 0
+    dvr_window: int = 120
+    record_status: int = 0
+    conversion_profile_id: int = PASSTHROUGH
+    segment_duration: int = 6000
+    explicit_live: int = 0
+    view_mode: int = 1
+    recording_options: dict[str, bool] = Field(default_factory=dict)
+    publish_configurations: tuple[dict[str, str], ...] = ()
 
     @property
     def window_s(self) -> int:
         """The job's sliding window, s: that of dvrWindow, or a minute where nothing is to be rewound."""
-        return self.dvrWindow * 60 if self.dvrStatus else 60
+        return self.dvr_window * 60 if self.dvr_status else 60
 
 
 def changes_of(asked: Fields) -> dict[str, Any]:
-    """Return what a request sets of an entry, by the names of Settings. KalturaError."""
+    """Return what a request sets of an entry, by the API's names. KalturaError."""
     for name in asked.names:
         if name in READ_ONLY:
             raise KalturaError("PROPERTY_VALIDATION_NOT_UPDATABLE", PROP_NAME=name)
@@ -90,7 +91,7 @@ def changes_of(asked: Fields) -> dict[str, Any]:
 def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
     """Return settings with changes. KalturaError when they get too large."""
     texts = {name: text for name, text in (settings.texts | changes["texts"]).items() if text}
-    made = settings.model_copy(update=changes | {"texts": texts})
+    made = Settings.model_validate(settings.model_dump(by_alias=True) | changes | {"texts": texts})
     if len(made.model_dump_json().encode()) > LARGEST:
         raise KalturaError("PROPERTY_VALIDATION_MAX_LENGTH", PROP_NAME="liveStreamEntry", MAX_LENGTH=str(LARGEST))
     return made
@@ -98,6 +99,7 @@ def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
 
 def require_unlocked(before: Settings, after: Settings) -> None:
     """Raise KalturaError when a field differs that is not changed while the entry is live."""
-    fields = [name for name in LOCKED if getattr(before, name) != getattr(after, name)]
+    was, now = before.model_dump(by_alias=True), after.model_dump(by_alias=True)
+    fields = [name for name in LOCKED if was[name] != now[name]]
     if fields:
         raise KalturaError("CANNOT_UPDATE_FIELDS_WHILE_ENTRY_BROADCASTING", FIELDS=", ".join(fields))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,6 @@ from services.gateway.facades.kaltura.entries import Entries, Entry
 from services.gateway.facades.kaltura.errors import KalturaError
 from services.gateway.facades.kaltura.records import PLAYABLE, Registration
 from services.gateway.facades.kaltura.values import Fields, split
-from services.gateway.identity.aliases import Alias
 
 PAGE: Final = 30
 LARGEST: Final = 500
@@ -32,8 +31,8 @@ async def page_of(entries: Entries, account: str, registered: Sequence[Registrat
     which, cut = asked.inner("filter"), _cut(asked)
     if which.text("orderBy") not in _ORDERS:
         raise KalturaError("PROPERTY_IS_NOT_DEFINED", PROP_NAME="orderBy", CLASS="KalturaLiveStreamEntryFilter")
-    checks = _checks(which, registered)
-    found = [alias for alias in await entries.all_of(account) if all(check(alias) for check in checks)]
+    named = _named(which, registered)
+    found = [alias for alias in await entries.all_of(account) if named is None or alias.name in named]
     if which.text("nameLike"):
         wanted = which.text("nameLike").lower()
         found = [alias for alias in found if wanted in entries.settings(alias).texts.get("name", "").lower()]
@@ -66,16 +65,18 @@ def _cut(asked: Fields) -> slice:
     return slice(begin, begin + size)
 
 
-def _checks(which: Fields, registered: Sequence[Registration]) -> list[Callable[[Alias], bool]]:
-    checks: list[Callable[[Alias], bool]] = []
+def _named(which: Fields, registered: Sequence[Registration]) -> frozenset[str] | None:
+    """Return the ids that a filter leaves; None for all."""
+    named: frozenset[str] | None = None
     for name in which.names:
         if name in {"idEqual", "idIn"}:
             ids = frozenset(split(which.text(name)))
-            checks.append(lambda alias, ids=ids: alias.name in ids)  # type: ignore[misc]
         elif name == "hasMediaServerHostname":
             host = which.text(name).lower()
-            hosted = frozenset(one.entry for one in registered if one.host.lower() == host)
-            checks.append(lambda alias, hosted=hosted: alias.name in hosted)  # type: ignore[misc]
-        elif name not in _IGNORED and name not in {"isLive", "nameLike"}:
+            ids = frozenset(one.entry for one in registered if one.host.lower() == host)
+        elif name in _IGNORED or name in {"isLive", "nameLike"}:
+            continue
+        else:
             raise KalturaError("PROPERTY_IS_NOT_DEFINED", PROP_NAME=name, CLASS="KalturaLiveStreamEntryFilter")
-    return checks
+        named = ids if named is None else named & ids
+    return named

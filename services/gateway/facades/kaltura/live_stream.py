@@ -49,7 +49,7 @@ class LiveStream:
             raise KalturaError("INVALID_ENUM_VALUE", VALUE=source, PARAM_NAME="sourceType", ENUM="KalturaSourceType")
         if "liveStreamEntry" not in context.fields:
             raise KalturaError("MISSING_MANDATORY_PARAMETER", PARAM_NAME="liveStreamEntry")
-        bare = Settings(partner=context.caller.partner, sourceType=source)
+        bare = Settings(partner=context.caller.partner, source_type=source)
         settings = changed(bare, changes_of(context.fields.inner("liveStreamEntry")))
         return await self.shown(context, await self._entries.add(context.caller.account, settings))
 

@@ -36,26 +36,26 @@ class Views:
         shown: dict[str, Any] = {
             "objectType": "KalturaLiveStreamEntry", "id": entry.id, **settings.texts,
             "name": settings.texts.get("name") or entry.id, "partnerId": settings.partner, "type": "7",
-            "mediaType": settings.mediaType, "sourceType": settings.sourceType, "status": "2",
+            "mediaType": settings.media_type, "sourceType": settings.source_type, "status": "2",
             "createdAt": created_s, "updatedAt": entry.alias.changed_ms // 1000,
-            "dvrStatus": settings.dvrStatus, "dvrWindow": settings.dvrWindow, "recordStatus": settings.recordStatus,
-            "conversionProfileId": settings.conversionProfileId, "flavorParamsIds": str(SOURCE),
-            "segmentDuration": settings.segmentDuration, "explicitLive": settings.explicitLive,
-            "viewMode": settings.viewMode, "recordingStatus": 2 if entry.publishes else 0,
+            "dvrStatus": settings.dvr_status, "dvrWindow": settings.dvr_window, "recordStatus": settings.record_status,
+            "conversionProfileId": settings.conversion_profile_id, "flavorParamsIds": str(SOURCE),
+            "segmentDuration": settings.segment_duration, "explicitLive": settings.explicit_live,
+            "viewMode": settings.view_mode, "recordingStatus": 2 if entry.publishes else 0,
             "liveStatus": PLAYABLE if is_live(entry, found) else STOPPED, "streamName": f"{entry.id}_%i",
             "notes": NOTE, **_broadcasts(entry, found),
         }  # fmt: skip
-        if settings.recordingOptions:
-            options = {name: int(on) for name, on in settings.recordingOptions.items()}
+        if settings.recording_options:
+            options = {name: int(on) for name, on in settings.recording_options.items()}
             shown["recordingOptions"] = {"objectType": "KalturaLiveEntryRecordingOptions", **options}
         if job is not None:
-            shown["hlsStreamUrl"] = self._addresses.playback(job, "dvr" if settings.dvrStatus else "index")
+            shown["hlsStreamUrl"] = self._addresses.playback(job, "dvr" if settings.dvr_status else "index")
         return shown | (self._secrets(entry, token) if token is not None else {})
 
     def _secrets(self, entry: Entry, token: str) -> dict[str, Any]:
         rtmp = self._addresses.rtmp_url.removesuffix("/live")
         address = f"{rtmp}/kLive/?p={entry.settings.partner}&e={entry.id}&i=0&t={token}"
-        published = entry.settings.publishConfigurations
+        published = entry.settings.publish_configurations
         kind = "KalturaLiveStreamPushPublishRTMPConfiguration"
         return {
             "streamPassword": token, "srtPass": token, "primaryBroadcastingUrl": address,
@@ -72,7 +72,7 @@ class Views:
         return {
             "objectType": "KalturaLiveStreamDetails", "primaryStreamStatus": primary,
             "secondaryStreamStatus": found["1"].status if "1" in found else STOPPED,
-            "viewMode": entry.settings.viewMode, "wasBroadcast": was_broadcast(entry, found),
+            "viewMode": entry.settings.view_mode, "wasBroadcast": was_broadcast(entry, found),
             "broadcastStatus": broadcast,
         }  # fmt: skip
 
@@ -89,7 +89,7 @@ def was_broadcast(entry: Entry, found: Found) -> bool:
 
 def hides(entry: Entry) -> bool:
     """Return whether only its owners see that an entry is live."""
-    return entry.settings.explicitLive == 1 and entry.settings.viewMode == PREVIEW_MODE
+    return entry.settings.explicit_live == 1 and entry.settings.view_mode == PREVIEW_MODE
 
 
 def _broadcasts(entry: Entry, found: Found) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def platform(live: StackUnderTest) -> Iterator[Platform]:
     found = Platform(live, made["partner_id"])
     found.ks = found.call("session.start", secret=made["secret"], type=2, partnerId=found.partner)
     yield found
+    assert found.ks not in live.log()
+    assert made["secret"] not in live.log()
     assert live.api.delete(f"/v1/kaltura-partners/{found.partner}").status_code == 204
     assert found.call("session.get")["code"] == "INVALID_KS"
 
@@ -88,6 +90,8 @@ def test_the_broadcast_url_records_and_the_entry_is_live(platform: Platform, pro
     live.finished(clip)
     assert framecode.play(live.download(clip, tmp_path / "clip.mp4")).numbers == list(range(30, 60))
     assert platform.call("liveStream.get", entryId=entry["id"])["lastBroadcast"] >= entry["createdAt"]
+    shown = live.log() + str(live.get(f"/v1/jobs/{job}")) + str(live.get(f"/v1/vods/{clip}"))
+    assert entry["streamPassword"] not in shown
 
 
 def test_the_srt_id_of_an_entry_records(platform: Platform, programme: Path) -> None:
@@ -98,5 +102,6 @@ def test_the_srt_id_of_an_entry_records(platform: Platform, programme: Path) -> 
         platform.until_live(entry["id"], live=True)
     platform.until_live(entry["id"], live=False)
     platform.until_recorded(platform.job("e2e kaltura srt"))
+    assert entry["srtPass"] not in platform.live.log()
     assert platform.call("liveStream.delete", entryId=entry["id"]) is None
     assert platform.call("liveStream.isLive", id=entry["id"])["code"] == "INVALID_ENTRY_ID"
